@@ -1,0 +1,44 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from lightning_diag.findings import Finding
+from lightning_diag.history import RunHistory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One sickness that can be read from a :class:`RunHistory`.
+
+    Subclasses are frozen dataclasses. Thresholds are named, documented fields with defaults whose reason is written
+    down; users override them by rule code. :meth:`check` is pure: no clock, no I/O, no torch, no randomness without a
+    fixed seed.
+
+    Attributes:
+        code: ``LDxxx``, never reused; name: kebab-case name of the sickness.
+        needs: what must have been measured, else the engine answers *not checked*: a signal (``val/loss``), a stage
+            with counts (``stage:val``), or a fact of the context by dotted path (``data.overlap``, ``pretrain``).
+        min_epochs: evaluations of the first needed signal that must exist.
+        tasks: tasks it applies to (empty: all); on others the rule is silently left out.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    min_epochs: ClassVar[int] = 1
+    tasks: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """The finding, or None when the history is clear of it."""
+        raise NotImplementedError
+
+    def thresholds(self) -> dict[str, Any]:
+        """The values of the threshold fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def clear_text(self, history: RunHistory) -> str:  # noqa: ARG002  (part of the interface)
+        """What to print in *checked and clear*; the name in words by default."""
+        return ""

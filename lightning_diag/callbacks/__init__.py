@@ -1,1 +1,1 @@
-""""""
+"""Callbacks for a Trainer: thin, they forward hooks."""

@@ -1,1 +1,1 @@
-""""""
+"""Predictions and targets of a step, read from what an unmodified module computes."""

@@ -1,1 +1,1 @@
-""""""
+"""What a checkpoint and a module share, by content."""

@@ -1,1 +1,1 @@
-""""""
+"""Facts about gradients, weights, data and modules, bounded in cost."""

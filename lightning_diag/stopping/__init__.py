@@ -1,1 +1,1 @@
-""""""
+"""The stopping criterion: plain numbers in, decision and reason out."""

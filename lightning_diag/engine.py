@@ -1,0 +1,1 @@
+"""From a RunHistory to a Diagnosis."""

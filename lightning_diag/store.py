@@ -1,0 +1,1 @@
+"""RunHistory to JSON lines and back."""

@@ -52,6 +52,11 @@ class Recorder:
         """Whether the running interval holds anything."""
         return bool(self._values or self._stages)
 
+    @property
+    def running_values(self) -> Mapping[str, float]:
+        """Scalars of the running interval."""
+        return self._values
+
     def close(self, epoch: int, step: int | None, lrs: tuple[float, ...] = ()) -> EpochRecord:
         """Close the running interval and return its record."""
         record = EpochRecord(

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_diag import store
 from lightning_diag.callbacks.options import Options
-from lightning_diag.history import RunHistory
+from lightning_diag.history import EpochRecord, RunHistory
 from lightning_diag.recorder import Recorder
 
 
@@ -35,7 +35,7 @@ class Run:
     observation: Any = None
     restored: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
-    _lines: list[str] = field(default_factory=list)
+    _lines: list[tuple[EpochRecord, str]] = field(default_factory=list)
 
     @property
     def is_writer(self) -> bool:
@@ -53,14 +53,16 @@ class Run:
         return int(self.trainer.global_step)
 
     def lines(self) -> list[str]:
-        """The record as JSON lines; lines of closed records are made once."""
+        """The record as JSON lines; the line of a record is made once."""
         epochs = self.recorder.epochs
-        if len(self._lines) > len(epochs):
-            self._lines.clear()
-        for record in epochs[len(self._lines) :]:
-            self._lines.append(store.history_to_lines(RunHistory(epochs=(record,)))[-1])
+        cached = {id(record): line for record, line in self._lines}
+        self._lines = [(record, cached.get(id(record)) or _epoch_line(record)) for record in epochs]
         context = store.history_to_lines(RunHistory(context=self.recorder.context))
-        return [*context, *self._lines]
+        return [*context, *(line for _, line in self._lines)]
+
+
+def _epoch_line(record: EpochRecord) -> str:
+    return store.history_to_lines(RunHistory(epochs=(record,)))[-1]
 
 
 class Part:

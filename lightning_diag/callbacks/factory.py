@@ -1,0 +1,114 @@
+"""The sensible set in one call, and for any script through ``LIGHTNING_DIAG=1``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_diag.callbacks.base import DiagCallback
+from lightning_diag.callbacks.collapse import ClassCollapseDetector
+from lightning_diag.callbacks.ctc import CTCBlankMonitor
+from lightning_diag.callbacks.early_stop import AdaptiveEarlyStop
+from lightning_diag.callbacks.gap import GapMonitor
+from lightning_diag.callbacks.pretrain import PretrainLoadVerifier
+
+SWITCH = "LIGHTNING_DIAG"
+_OFF = {"", "0", "false", "no", "off"}
+
+
+def all_callbacks(
+    *,
+    checkpoint: str | Callable[[Any], str | None] | None = None,
+    module: str | None = None,
+    on_not_loaded: str = "warn",
+    dry_run: bool = True,
+    target: float | None = None,
+    target_metric: str | None = None,
+    baseline: tuple[int, int] | float | None = None,
+    groups: str | Callable[[Any], Sequence[Any]] | None = None,
+    monitor: str | None = None,
+    mode: str | None = None,
+    class_names: Sequence[str] | None = None,
+    blank: int | None = None,
+    id_to_token: Mapping[int, str] | Sequence[str] | Callable[[int], str] | None = None,
+    dirpath: str | None = None,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    probe_batches: int | None = None,
+    extractor: Callable[..., Any] | None = None,
+) -> list[DiagCallback]:
+    """All five monitors, none of which interferes: the verifier warns, the stopper only reports.
+
+    Args:
+        checkpoint: the pretrained weights that should be in the module (path, or callable on the module).
+        module: dotted name of the submodule that they belong to, e.g. ``"encoder"``.
+        on_not_loaded: ``"warn"`` (default here), ``"raise"`` or ``"stop"``.
+        dry_run: whether the stopper only reports where it would have stopped.
+        target, target_metric, baseline, groups, monitor, mode, probe_batches: see :class:`GapMonitor`.
+        blank, id_to_token: see :class:`CTCBlankMonitor`.
+        class_names, dirpath, thresholds, extractor: shared by all.
+
+    Returns:
+        callbacks for ``Trainer(callbacks=...)``.
+    """
+    shared: dict[str, Any] = {"dirpath": None if dirpath is None else str(dirpath)}
+    return [
+        GapMonitor(
+            target=target,
+            target_metric=target_metric,
+            baseline=baseline,
+            groups=groups,
+            monitor=monitor,
+            mode=mode,  # type: ignore[arg-type]  # checked in setup, where the message names it
+            probe_batches=probe_batches,
+            extractor=extractor,
+            class_names=class_names,
+            thresholds=thresholds,
+            **shared,
+        ),
+        ClassCollapseDetector(**shared),
+        CTCBlankMonitor(blank=blank, id_to_token=id_to_token, **shared),
+        PretrainLoadVerifier(checkpoint, module=module, on_not_loaded=on_not_loaded, **shared),
+        AdaptiveEarlyStop(dry_run=dry_run, **shared),
+    ]
+
+
+def callbacks_from_environment() -> list[DiagCallback]:
+    """The set of :func:`all_callbacks` where ``LIGHTNING_DIAG`` is set, else nothing.
+
+    Lightning calls it for every Trainer through the ``callbacks_factory`` entry point. Options come from
+    ``[tool.lightning_diag]`` of the ``pyproject.toml`` in the working directory and, over it, from variables like
+    ``LIGHTNING_DIAG_TARGET=0.82`` (JSON where it parses, else text). Monitors that the script attaches itself win.
+    """
+    if os.environ.get(SWITCH, "").lower() in _OFF:
+        return []
+    callbacks = all_callbacks(**{**_from_pyproject(Path.cwd()), **_from_variables(os.environ)})
+    for callback in callbacks:
+        callback.from_environment = True
+    return callbacks
+
+
+def _from_pyproject(folder: Path) -> dict[str, Any]:
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef,import-not-found,unused-ignore]  # the same module, older name
+    section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("lightning_diag", {})
+    return {name.replace("-", "_"): value for name, value in section.items()}
+
+
+def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
+    import json
+
+    options: dict[str, Any] = {}
+    for name, text in environment.items():
+        if name.startswith(SWITCH + "_"):
+            try:
+                options[name[len(SWITCH) + 1 :].lower()] = json.loads(text)
+            except json.JSONDecodeError:
+                options[name[len(SWITCH) + 1 :].lower()] = text
+    return options

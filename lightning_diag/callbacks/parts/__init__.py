@@ -1,0 +1,1 @@
+"""The concerns of the observer, one part per file."""

@@ -1,0 +1,69 @@
+"""How and why the run ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.history import StopFacts
+
+
+class EndingPart(Part):
+    """Reads the end of the run off the Trainer."""
+
+    title = "how the run ended"
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def fit_start(self, run: Run) -> None:
+        """The run goes on until something ends it."""
+        run.recorder.update(stop=replace(run.recorder.context.stop, status="running", reason=""))
+
+    def fit_end(self, run: Run) -> None:
+        """Record status, reason and where the best weights are."""
+        facts = ending(run.trainer, run.extra.get("exception"))
+        before = run.recorder.context.stop
+        stop = replace(
+            before,
+            status=facts.status,
+            reason=before.reason if before.stopper and facts.status == "stopped" else facts.reason,
+            stopper=before.stopper or facts.stopper,
+            error=facts.error,
+            best_checkpoint=facts.best_checkpoint or before.best_checkpoint,
+        )
+        run.recorder.update(stop=stop, total_seconds=time.monotonic() - self._begin)
+        kinds = {"stopped": "stop", "interrupted": "interrupted", "exception": "exception"}
+        if facts.status in kinds:
+            run.recorder.add_event(kinds[facts.status], stop.reason)
+
+
+def ending(trainer: Any, exception: BaseException | None) -> StopFacts:
+    """Status, reason, stopper and best checkpoint of a fit that is over."""
+    best = _best_checkpoint(trainer)
+    if isinstance(exception, KeyboardInterrupt):
+        return StopFacts(status="interrupted", reason="Interrupted by hand (Ctrl-C).", best_checkpoint=best)
+    if exception is not None:
+        text = f"{type(exception).__name__}: {exception}".splitlines()[0][:300]
+        return StopFacts(status="exception", reason=f"Ended by {text}", error=text, best_checkpoint=best)
+    stopper = _stopper(trainer)
+    if stopper is not None:
+        reason = f"Stopped by {type(stopper).__name__} after epoch {trainer.current_epoch - 1}."
+        return StopFacts(status="stopped", reason=reason, stopper=type(stopper).__name__, best_checkpoint=best)
+    if trainer.should_stop:
+        return StopFacts(status="stopped", reason="trainer.should_stop was set.", best_checkpoint=best)
+    return StopFacts(status="finished", reason="Ran to its planned length.", best_checkpoint=best)
+
+
+def _stopper(trainer: Any) -> Any:
+    """The callback that stopped the run: Lightning's stoppers note the epoch at which they did."""
+    if not trainer.should_stop:
+        return None
+    return next((c for c in trainer.callbacks if getattr(c, "stopped_epoch", 0)), None)
+
+
+def _best_checkpoint(trainer: Any) -> str | None:
+    paths = (getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
+    return next((str(path) for path in paths if path), None)

@@ -1,0 +1,106 @@
+"""Files: the record while the run goes on, the report at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning_diag import output, store
+from lightning_diag.callbacks.messages import say, warn
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.engine import diagnose
+from lightning_diag.errors import ConfigError
+from lightning_diag.findings import Diagnosis
+from lightning_diag.history import RunContext
+
+LIVE_SHARE = 0.01
+"""The report is refreshed while the run goes on as long as that takes less than this share of the time."""
+
+
+class OutputPart(Part):
+    """Appends to ``history.jsonl`` each epoch and writes the report at the end; a full disk never stops a run."""
+
+    title = "writing files"
+
+    def __init__(self) -> None:
+        self._written: RunContext | None = None
+        self._announced: set[str] = set()
+        self._failed = False
+        self._spent = 0.0
+        self._started = time.monotonic()
+
+    def set_up(self, run: Run) -> None:
+        """Find the folder on all ranks, and refuse one that cannot be written, before training."""
+        folder = run.options.dirpath or run.trainer.log_dir or run.trainer.default_root_dir
+        if run.trainer.fast_dev_run:
+            return
+        run.directory = Path(folder)
+        if run.is_writer:
+            problem = output.cannot_write(run.directory)
+            if problem:
+                raise ConfigError(
+                    f"The report cannot be written to {run.directory}: {problem}. Give another folder with dirpath=."
+                )
+
+    def fit_start(self, run: Run) -> None:
+        """Start the record; an older run in the same folder is moved aside."""
+        if run.directory is not None and run.is_writer:
+            self._safely(lambda folder: output.start_record(folder, run.lines() if run.restored else ()), run)
+
+    def interval_closed(self, run: Run) -> None:
+        """Append the closed record; look at the run so far where that is cheap enough."""
+        if not run.is_writer:
+            return
+        if run.directory is not None:
+            self._safely(lambda folder: self._append(folder, run), run)
+        if run.options.live is not False and self._spent <= LIVE_SHARE * (time.monotonic() - self._started):
+            begin = time.monotonic()
+            self._look(run)
+            self._spent += time.monotonic() - begin
+
+    def fit_end(self, run: Run) -> None:
+        """Write the report and say where it is."""
+        if not run.is_writer or not run.recorder.epochs:
+            return
+        diagnosis = diagnose(run.recorder.history(), thresholds=run.options.thresholds)
+        run.extra["diagnosis"] = diagnosis
+        if run.directory is not None:
+            self._safely(lambda folder: self._write(folder, run, diagnosis), run)
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    def _append(self, folder: Path, run: Run) -> None:
+        if run.recorder.context is not self._written:
+            store.append_context(folder / store.FILE_NAME, run.recorder.context)
+            self._written = run.recorder.context
+        store.append_epoch(folder / store.FILE_NAME, run.recorder.epochs[-1])
+
+    def _look(self, run: Run) -> None:
+        """Announce what holds for the first time, and refresh the text of the report."""
+        history = run.recorder.history()
+        diagnosis = diagnose(history, thresholds=run.options.thresholds)
+        for finding in diagnosis.causes:
+            if finding.code not in self._announced:
+                self._announced.add(finding.code)
+                say(f"{finding.code} {finding.title} (epoch {run.epoch}). {finding.summary}")
+        if run.directory is not None:
+            self._safely(lambda folder: output.refresh_report(folder, history, diagnosis), run)
+
+    def _write(self, folder: Path, run: Run, diagnosis: Diagnosis) -> None:
+        store.append_context(folder / store.FILE_NAME, run.recorder.context)
+        path = output.write_report(folder, run.recorder.history(), diagnosis, figures=run.options.figures is not False)
+        say(f"Diagnosis: {path}\n{diagnosis.verdict}")
+
+    def _safely(self, write: Callable[[Path], Any], run: Run) -> None:
+        """One warning for a folder that cannot be written; the record stays in memory, the run goes on."""
+        assert run.directory is not None
+        try:
+            write(run.directory)
+        except OSError as error:
+            text = f"lightning_diag cannot write to {run.directory} ({error}); training goes on."
+            run.recorder.note(text)
+            if not self._failed:
+                self._failed = True
+                warn(text)

@@ -45,9 +45,19 @@ def all_callbacks(
         module: dotted name of the submodule that they belong to, e.g. ``"encoder"``.
         on_not_loaded: ``"warn"`` (default here), ``"raise"`` or ``"stop"``.
         dry_run: whether the stopper only reports where it would have stopped.
-        target, target_metric, baseline, groups, monitor, mode, probe_batches: see :class:`GapMonitor`.
-        blank, id_to_token: see :class:`CTCBlankMonitor`.
-        class_names, dirpath, thresholds, extractor: shared by all.
+        target: value that the run should reach; target_metric: the signal it is about.
+        target_metric: see ``target``.
+        baseline: where the run started from, ``(k, n)`` or a value.
+        groups: batch key or callable that gives each sample's group.
+        monitor: signal by which *best* is judged.
+        mode: ``max`` or ``min`` for the monitor.
+        class_names: names by class index.
+        blank: blank index of your CTC decoder.
+        id_to_token: token names for CTC.
+        dirpath: folder of the report.
+        thresholds: rule code -> threshold field -> value.
+        probe_batches: training batches evaluated again in eval mode; 0 switches it off.
+        extractor: gives predictions and targets where they cannot be captured.
 
     Returns:
         callbacks for ``Trainer(callbacks=...)``.

@@ -77,7 +77,7 @@ class Count:
         return self.k / self.n if self.n else math.nan
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # slots: a long run holds millions of them
 class ClassRow:
     """One class in one evaluation, as counts.
 

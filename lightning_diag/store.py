@@ -1,1 +1,0 @@
-"""RunHistory to JSON lines and back."""

@@ -1,0 +1,1 @@
+"""Real, small data and ordinary modules for the demo, the examples and the benchmarks."""

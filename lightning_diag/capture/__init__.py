@@ -1,1 +1,6 @@
 """Predictions and targets of a step, read from what an unmodified module computes."""
+
+from lightning_diag.capture.observation import KINDS, LABELLED, TASKS, Observation
+from lightning_diag.capture.step import StepCapture
+
+__all__ = ["KINDS", "LABELLED", "TASKS", "Observation", "StepCapture"]

@@ -1,0 +1,189 @@
+"""Interception of the loss calls of a step: by patched entry points, or by a torch-function mode.
+
+The Python loss functions of torch look their kernels up at call time (``torch._C._nn.cross_entropy_loss`` and others,
+see :mod:`.calls`). Replacing those names for the length of a step sees every call, also of functions that were bound
+early (``self.loss_fn = F.cross_entropy``). A :class:`torch.overrides.TorchFunctionMode` sees the same calls and those
+of a wholly compiled module, but costs on every torch function of the step, so it is used only where needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from threading import get_ident
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_diag.capture.calls import ENTRIES, LossCall, LossEntry, read_call
+
+MAX_CALLS = 64
+"""Calls kept of one step: a decoder loop of 64 steps fits, an endless loop cannot fill the memory."""
+
+
+class CallLog:
+    """The loss calls of the current step, of the thread that runs it.
+
+    Attributes:
+        calls: recorded calls in order, at most :data:`MAX_CALLS`.
+        dropped: calls beyond that.
+        fault: first error of our own while recording, kept for the report; the step never sees it.
+        traced: calls seen only while a compiler traced them (their tensors hold no data).
+    """
+
+    __slots__ = ("_thread", "calls", "dropped", "fault", "traced")
+
+    def __init__(self) -> None:
+        self.calls: list[LossCall] = []
+        self.dropped = 0
+        self.fault: Exception | None = None
+        self.traced = 0
+        self._thread = 0
+
+    def open(self) -> None:
+        """Forget the last step and record the calls of this thread."""
+        if self.calls:
+            self.calls = []
+        self.dropped = self.traced = 0
+        self._thread = get_ident()
+
+    def clear(self) -> None:
+        """Drop all references to tensors."""
+        if self.calls:
+            self.calls = []
+
+    def record(self, entry: LossEntry, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> None:
+        """Keep one call; never raises."""
+        try:
+            self._record(entry, args, kwargs, result)
+        except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
+            self.fault = self.fault or fault
+
+    def _record(self, entry: LossEntry, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> None:
+        if get_ident() != self._thread or _elsewhere():
+            return
+        if isinstance(result, FakeTensor):
+            self.traced += 1
+        elif len(self.calls) >= MAX_CALLS:
+            self.dropped += 1
+        else:
+            call = read_call(entry, args, kwargs, result)
+            if call is not None:
+                self.calls.append(call)
+
+
+def _elsewhere() -> bool:
+    """Whether we are inside a trace, a functional transform or a backward pass (recomputed checkpoints)."""
+    return (
+        torch._C._get_tracing_state() is not None  # noqa: SLF001 the public is_tracing() is ten times slower
+        or torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 no public test for vmap/grad wrappers
+        or torch._C._current_graph_task_id() != -1  # noqa: SLF001 no public test for "in backward"
+    )
+
+
+_ACTIVE: list[CallLog] = []
+"""Logs of the steps that run at the moment; torch's names are replaced while there is one."""
+
+
+def _observed(real: Callable[..., Any], entry: LossEntry) -> Callable[..., Any]:
+    """The entry point ``real`` with its calls recorded; what it returns and raises is untouched."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        for log in _ACTIVE:
+            log.record(entry, args, kwargs, result)
+        return result
+
+    return call
+
+
+@functools.cache
+def _slots() -> tuple[tuple[tuple[ModuleType, str, Any, Any], ...], tuple[str, ...]]:
+    """(owner, name, torch's function, observed function) of each entry point, and the names that torch lacks."""
+    found: list[tuple[ModuleType, str, Any, Any]] = []
+    missing: list[str] = []
+    for entry in ENTRIES:
+        owner = operator.attrgetter(entry.owner.partition(".")[2])(torch) if "." in entry.owner else torch
+        real = getattr(owner, entry.attribute, None)
+        if real is None:
+            missing.append(f"{entry.owner}.{entry.attribute}")
+        else:
+            found.append((owner, entry.attribute, real, _observed(real, entry)))
+    return tuple(found), tuple(missing)
+
+
+class Patch:
+    """Replaces the entry points of :data:`~.calls.ENTRIES` between :meth:`enter` and :meth:`leave`."""
+
+    __slots__ = ("_log", "_slots", "missing")
+
+    def __init__(self, log: CallLog) -> None:
+        self._log = log
+        self._slots, self.missing = _slots()
+
+    def enter(self) -> None:
+        """Install the observed entry points, but over nobody else's replacement."""
+        _ACTIVE.append(self._log)
+        for owner, name, real, observed in self._slots:
+            if getattr(owner, name) is real:
+                setattr(owner, name, observed)
+
+    def leave(self) -> None:
+        """Put torch's own entry points back."""
+        _ACTIVE.remove(self._log)
+        if not _ACTIVE:
+            for owner, name, real, observed in self._slots:
+                if getattr(owner, name) is observed:
+                    setattr(owner, name, real)
+
+
+def _public(entry: LossEntry) -> tuple[Any, LossEntry]:
+    """The public function of ``entry`` with the parameter names of its own signature."""
+    function = getattr(F, entry.name)
+    names = {"log_probs": "input", "targets": "target"}
+    parameters = tuple(names.get(name, name) for name in inspect.signature(function).parameters)
+    return function, replace(entry, parameters=parameters)
+
+
+PUBLIC: Mapping[Any, LossEntry] = dict(_public(entry) for entry in ENTRIES)
+"""The same losses as the user calls them: what the mode sees."""
+
+
+class Mode(TorchFunctionMode):
+    """Sees the public loss functions, also inside a compiled module.
+
+    The handler is kept so plain that ``torch.compile`` traces through it without a break in the graph.
+    """
+
+    def __init__(self, log: CallLog) -> None:
+        super().__init__()
+        self._log = log
+        self._seen: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call ``func`` as it would have been called; keep the call when it is a loss."""
+        result = func(*args, **(kwargs or {}))
+        if func in PUBLIC:
+            self._seen.append((func, args, kwargs or {}, result))
+        return result
+
+    def enter(self) -> None:
+        """Push the mode for the length of the step."""
+        self._seen = []
+        self.__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def leave(self) -> None:
+        """Pop the mode and hand its calls to the log."""
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        seen, self._seen = self._seen, []
+        for func, args, kwargs, result in seen:
+            self._log.record(PUBLIC[func], args, kwargs, result)

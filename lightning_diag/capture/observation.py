@@ -1,0 +1,89 @@
+"""One prediction/target pair of a step, as the step itself computed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+TASKS = ("multiclass", "binary", "multilabel", "dense", "ctc", "regression", "soft", "mixup")
+KINDS = ("logits", "log_probs", "probs", "labels", "values")
+LABELLED = frozenset({"multiclass", "binary", "multilabel", "dense"})
+"""Tasks whose predictions can be counted right or wrong against hard targets."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What one step predicted and what it was compared with.
+
+    All tensors are detached views of the step's own tensors: no copy, no host transfer. They are only to be read.
+
+    Attributes:
+        task: one of :data:`TASKS`.
+
+            * ``multiclass``: ``preds`` (N, C), ``target`` (N,) int; unbatched (C,) with a scalar target.
+            * ``dense``: the same with more positions than samples: (N, C, d1, ...) with (N, d1, ...), or token
+              logits flattened to (N*T, C) with (N*T,).
+            * ``binary``: ``preds`` and ``target`` of one shape, any number of dimensions, target in {0, 1}.
+            * ``multilabel``: (N, C) or (N, C, d1, ...) with a target of the same shape in {0, 1}.
+            * ``soft``: target of the same shape as ``preds`` with fractions (label smoothing, distillation).
+            * ``mixup``: one ``preds`` compared with several targets; ``target`` is that of the first call, the rest
+              are in ``others``. Not to be counted as accuracy.
+            * ``ctc``: ``preds`` (T, N, C) or (T, C) log-probabilities, ``target`` (N, S) padded or concatenated.
+            * ``regression``: values against values; only the loss is used.
+        preds: predictions; ``kind`` says what they are.
+        kind: one of :data:`KINDS`.
+        target: what the loss compared ``preds`` with.
+        class_dim: dimension of ``preds`` that holds the classes; -1 where there is none (binary, regression).
+        num_classes: classes (binary 2, CTC with the blank); None for regression and for hard predictions.
+        ignore_index: target value that does not count; None where the loss has none.
+        weight: class weights (cross entropy, NLL), element weights or ``pos_weight`` (BCE); None without.
+        label_smoothing: of the cross entropy.
+        reduction: ``none``, ``mean`` or ``sum``: how ``loss`` was reduced.
+        input_lengths: CTC, (N,) frames per sample, tensor or ints as given.
+        target_lengths: CTC, (N,) tokens per sample, tensor or ints as given.
+        blank: CTC, index of the blank.
+        zero_infinity: CTC, whether infinite losses were zeroed.
+        loss: what the loss call returned; None where the pair does not come from a loss call.
+        source: where the pair comes from, as shown in the report, e.g. ``loss call cross_entropy``.
+        head: name of the head, loss module or variable; empty when the step has only one.
+        others: further pairs of the same step that were not chosen, in order.
+    """
+
+    task: str
+    preds: Tensor
+    kind: str
+    target: Tensor
+    class_dim: int = 1
+    num_classes: int | None = None
+    ignore_index: int | None = None
+    weight: Tensor | None = None
+    label_smoothing: float = 0.0
+    reduction: str = "mean"
+    input_lengths: Tensor | tuple[int, ...] | None = None
+    target_lengths: Tensor | tuple[int, ...] | None = None
+    blank: int = 0
+    zero_infinity: bool = False
+    loss: Tensor | None = None
+    source: str = ""
+    head: str = ""
+    others: tuple[Observation, ...] = field(default=(), repr=False)
+
+    @property
+    def counts(self) -> bool:
+        """Whether predictions can be counted right or wrong (see :data:`LABELLED`)."""
+        return self.task in LABELLED
+
+    @property
+    def samples(self) -> int:
+        """Entries of the target's first dimension (CTC: sequences); 1 for a scalar target."""
+        if self.task == "ctc":
+            return self.preds.shape[1] if self.preds.dim() == 3 else 1
+        return self.target.shape[0] if self.target.dim() else 1
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A detached view of ``tensor`` as a plain :class:`torch.Tensor` (subclasses such as image masks are unwrapped)."""
+    detached = tensor.detach()
+    return detached if type(detached) is Tensor else detached.as_subclass(torch.Tensor)

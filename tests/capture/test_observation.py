@@ -1,0 +1,33 @@
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lightning_diag.capture import StepCapture
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 3)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.cross_entropy(self.net(x), y)
+
+
+def test_pair_of_a_plain_cross_entropy():
+    module, batch = Net(), (torch.randn(5, 4), torch.arange(5) % 3)
+    capture = StepCapture(module)
+    capture.install()
+    capture.begin("train", batch, 0)
+    loss = module.training_step(batch, 0)
+    seen = capture.end(loss)
+    capture.remove()
+    assert seen.task == "multiclass"
+    assert not seen.preds.requires_grad
+    assert torch.equal(seen.preds, module.net(batch[0]))
+    assert seen.target is not batch[1]
+    assert seen.target.data_ptr() == batch[1].data_ptr()
+    assert seen.loss == loss
+    assert "training_step" not in module.__dict__
+    assert capture.fault is None

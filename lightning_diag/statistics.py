@@ -1,1 +1,189 @@
-"""Intervals, exact tests, trends."""
+"""How sure can one be: intervals, exact tests, trends and noise for the small numbers of a training run.
+
+Every function takes plain numbers or :class:`~lightning_diag.history.Count` and is deterministic. ``scipy`` is imported
+inside the functions that need it, so that importing this module costs nothing.
+
+``docs/statistics.md`` explains each of them in plain words.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, median
+
+from lightning_diag.history import Count
+
+_NORMAL = NormalDist()
+MAD_TO_SIGMA = 1.4826
+"""A normal distribution's standard deviation over its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A range that holds the true value with the stated confidence (95 % unless asked otherwise)."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Direction of a series.
+
+    Attributes:
+        slope: Theil-Sen slope, the median of all pairwise slopes, in units of the series per step of ``x``.
+        p_value: two-sided p-value of the Mann-Kendall test that there is no monotone trend.
+    """
+
+    slope: float
+    p_value: float
+
+
+def quantile(confidence: float = 0.95) -> float:
+    """Two-sided standard normal quantile (1.96 for 0.95)."""
+    return _NORMAL.inv_cdf(0.5 + confidence / 2)
+
+
+def wilson(count: Count, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a proportion (Wilson 1927); (0, 1) when nothing was counted."""
+    if count.n == 0:
+        return Interval(0.0, 1.0)
+    z, n, p = quantile(confidence), count.n, count.rate
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def difference(first: Count, second: Count, confidence: float = 0.95) -> Interval:
+    """Interval of ``first.rate - second.rate`` for independent samples (Newcombe 1998, method 10: two Wilson scores)."""
+    a, b = wilson(first, confidence), wilson(second, confidence)
+    p, q = _rate(first), _rate(second)
+    low = (p - q) - math.hypot(p - a.low, b.high - q)
+    high = (p - q) + math.hypot(a.high - p, q - b.low)
+    return Interval(low, high)
+
+
+def _rate(count: Count) -> float:
+    return count.rate if count.n else 0.5
+
+
+def fisher(first: Count, second: Count) -> float:
+    """Two-sided p-value of Fisher's exact test that two independent proportions are equal."""
+    from scipy.stats import fisher_exact
+
+    table = [[first.k, first.n - first.k], [second.k, second.n - second.k]]
+    return float(fisher_exact(table)[1])
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact McNemar p-value: of the samples whose answer changed, were gains and losses a coin toss."""
+    return binomial(Count(k=min(gained, lost), n=gained + lost), 0.5)
+
+
+def binomial(count: Count, rate: float, alternative: str = "two-sided") -> float:
+    """Exact binomial p-value of ``k of n`` if the true rate were ``rate``.
+
+    Args:
+        count: what was seen.
+        rate: the rate under test, in [0, 1].
+        alternative: ``two-sided``, ``greater`` (the true rate is higher) or ``less``.
+    """
+    if count.n == 0:
+        return 1.0
+    from scipy.stats import binomtest
+
+    return float(binomtest(count.k, count.n, rate, alternative=alternative).pvalue)
+
+
+def samples_needed(first: float, second: float, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Samples *per evaluation* to tell two rates apart when the samples are not paired.
+
+    ``n = (z_a sqrt(2 m (1 - m)) + z_b sqrt(p(1 - p) + q(1 - q)))^2 / (p - q)^2`` with ``m`` the mean of the two rates
+    (Fleiss, *Statistical Methods for Rates and Proportions*, without continuity correction).
+
+    Raises:
+        ValueError: when the two rates are equal, which no number of samples tells apart.
+    """
+    if first == second:
+        raise ValueError(f"samples_needed({first}, {second}): the rates are equal; give two different rates")
+    mean = (first + second) / 2
+    spread = first * (1 - first) + second * (1 - second)
+    z = quantile(1 - alpha) * math.sqrt(2 * mean * (1 - mean)) + _NORMAL.inv_cdf(power) * math.sqrt(spread)
+    return math.ceil((z / (first - second)) ** 2)
+
+
+def rounded_up(number: int) -> int:
+    """``number`` rounded up to two digits, for a sentence with *about* (186 -> 190)."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
+
+
+def detectable(n: int, rate: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest drop from ``rate`` that two unpaired evaluations of ``n`` samples would show, at most ``rate`` itself.
+
+    Found by bisection of :func:`samples_needed`; differences below it are missed more often than ``1 - power``.
+    """
+    low, high = 1e-6, max(rate, 2e-6)
+    if n <= 0 or samples_needed(rate, rate - high, alpha, power) > n:
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if samples_needed(rate, rate - middle, alpha, power) <= n else (middle, high)
+    return high
+
+
+def best_of_bias(n: int, rate: float, looks: int) -> float:
+    """By how much the best of ``looks`` evaluations of one model overstates its rate, at most.
+
+    The expected maximum of ``looks`` independent normal deviates (Blom 1958) times the binomial standard error. Epochs
+    are not independent, so that this is an upper bound.
+    """
+    if n <= 0 or looks < 2:
+        return 0.0
+    expected_maximum = _NORMAL.inv_cdf((looks - 0.375) / (looks + 0.25))
+    return expected_maximum * math.sqrt(rate * (1 - rate) / n)
+
+
+def corrected(p_value: float, looks: int) -> float:
+    """The p-value after ``looks`` chances to find it (Šidák), never above 1."""
+    if p_value >= 1.0:
+        return 1.0
+    return -math.expm1(max(1, looks) * math.log1p(-p_value))
+
+
+def noise(values: Sequence[float]) -> float:
+    """Standard deviation of the noise on a slowly moving series, from its first differences.
+
+    ``1.4826 * MAD(differences) / sqrt(2)``: the median takes out a steady slope, and a single jump does not count.
+    0 for fewer than three values.
+    """
+    if len(values) < 3:
+        return 0.0
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    centre = median(steps)
+    return MAD_TO_SIGMA * median(abs(s - centre) for s in steps) / math.sqrt(2)
+
+
+def trend(values: Sequence[float], x: Sequence[float] | None = None) -> Trend:
+    """Theil-Sen slope and Mann-Kendall p-value; (0, 1) for fewer than three values.
+
+    Kendall's exact distribution is used for short series without ties (scipy's ``kendalltau``).
+    """
+    positions = list(x) if x is not None else list(range(len(values)))
+    if len(values) < 3 or len(set(values)) < 2:
+        return Trend(0.0, 1.0)
+    from scipy.stats import kendalltau
+
+    slopes = [
+        (values[j] - values[i]) / (positions[j] - positions[i])
+        for i in range(len(values))
+        for j in range(i + 1, len(values))
+        if positions[j] != positions[i]
+    ]
+    return Trend(float(median(slopes)), float(kendalltau(positions, values).pvalue))

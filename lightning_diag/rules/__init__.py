@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.overfitting import Overfitting
 
-RULES: tuple[type[Rule], ...] = ()
+RULES: tuple[type[Rule], ...] = (
+    Overfitting,  # LD201
+)
 """Every rule, one line each, by code."""
 
-__all__ = ["RULES", "Rule"]
+__all__ = ["RULES", "CannotTellError", "Rule"]

@@ -9,6 +9,13 @@ from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 
 
+class CannotTellError(Exception):
+    """Raised by :meth:`Rule.check` when what it needs was measured but does not decide; becomes *not checked*.
+
+    The message is the reason, a clause that a user understands ("2 evaluations, at least 4 are needed for a trend").
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One sickness that can be read from a :class:`RunHistory`.
@@ -20,7 +27,8 @@ class Rule:
     Attributes:
         code: ``LDxxx``, never reused; name: kebab-case name of the sickness.
         needs: what must have been measured, else the engine answers *not checked*: a signal (``val/loss``), a stage
-            with counts (``stage:val``), or a fact of the context by dotted path (``data.overlap``, ``pretrain``).
+            with counts (``stage:val``), per-class rows (``classes:val``), or a fact of the context by dotted path
+            (``data.overlap``, ``pretrain``). ``"a|b"`` means either.
         min_epochs: evaluations of the first needed signal that must exist.
         tasks: tasks it applies to (empty: all); on others the rule is silently left out.
     """
@@ -34,6 +42,10 @@ class Rule:
     def check(self, history: RunHistory) -> Finding | None:
         """The finding, or None when the history is clear of it."""
         raise NotImplementedError
+
+    def finding(self, **fields_of_finding: Any) -> Finding:
+        """A finding under this rule's code and name."""
+        return Finding(code=self.code, name=self.name, **fields_of_finding)
 
     def thresholds(self) -> dict[str, Any]:
         """The values of the threshold fields."""

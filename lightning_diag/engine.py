@@ -1,1 +1,0 @@
-"""From a RunHistory to a Diagnosis."""

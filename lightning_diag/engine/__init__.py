@@ -1,0 +1,91 @@
+"""From a RunHistory to a Diagnosis: preconditions, isolation, ranking of causes, one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from lightning_diag.engine.claims import not_established
+from lightning_diag.engine.needs import missing
+from lightning_diag.engine.ranking import rank
+from lightning_diag.engine.verdict import verdict
+from lightning_diag.errors import ConfigError
+from lightning_diag.findings import Clear, Crashed, Diagnosis, Finding, NotChecked, Outcome
+from lightning_diag.history import RunHistory
+from lightning_diag.rules import RULES
+from lightning_diag.rules.base import CannotTellError, Rule
+
+__all__ = ["diagnose"]
+
+
+def diagnose(
+    history: RunHistory,
+    rules: Sequence[Rule] | None = None,
+    thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Diagnosis:
+    """Judge a run.
+
+    Args:
+        history: the record; it is not changed.
+        rules: the rules to ask; all registered ones with their defaults when None.
+        thresholds: code -> field -> value, laid over the rules.
+
+    Returns:
+        What was found, most important first, what is not established, what is clear and what could not be checked.
+
+    Raises:
+        ConfigError: for a threshold of an unknown rule or field.
+    """
+    asked = _configured([cls() for cls in RULES] if rules is None else list(rules), thresholds or {})
+    applicable = [rule for rule in asked if _applies(rule, history)]
+    outcomes = [_ask(rule, history) for rule in applicable]
+    findings, dismissed = rank([o for o in outcomes if isinstance(o, Finding)])
+    clear = (*(o for o in outcomes if isinstance(o, Clear)), *dismissed)
+    unchecked = tuple(o for o in outcomes if isinstance(o, NotChecked))
+    return Diagnosis(
+        verdict=verdict(history, findings, clear, unchecked),
+        findings=findings,
+        not_established=not_established(history),
+        clear=clear,
+        not_checked=unchecked,
+        crashed=tuple(o for o in outcomes if isinstance(o, Crashed)),
+        thresholds={rule.code: rule.thresholds() for rule in applicable if rule.thresholds()},
+    )
+
+
+def _applies(rule: Rule, history: RunHistory) -> bool:
+    task = history.context.task
+    return not rule.tasks or task is None or task in rule.tasks
+
+
+def _ask(rule: Rule, history: RunHistory) -> Outcome:
+    """One rule's answer; whatever it raises stays here."""
+    reason = missing(rule, history)
+    if reason:
+        return NotChecked(code=rule.code, name=rule.name, reason=reason)
+    try:
+        found = rule.check(history)
+        return found or Clear(code=rule.code, name=rule.name, text=rule.clear_text(history))
+    except CannotTellError as error:
+        return NotChecked(code=rule.code, name=rule.name, reason=str(error))
+    except Exception as error:  # noqa: BLE001  (a rule that raises must never lose the report)
+        return Crashed(code=rule.code, name=rule.name, error=f"{type(error).__name__}: {error}")
+
+
+def _configured(rules: list[Rule], thresholds: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
+    """The rules with the user's thresholds laid over them."""
+    known = {rule.code for rule in rules} | {cls.code for cls in RULES}
+    unknown = sorted(set(thresholds) - known)
+    if unknown:
+        raise ConfigError(f"thresholds: no rule has the code {unknown[0]!r}; known codes: {', '.join(sorted(known))}")
+    return [_overridden(rule, thresholds.get(rule.code, {})) for rule in rules]
+
+
+def _overridden(rule: Rule, values: Mapping[str, Any]) -> Rule:
+    names = [f.name for f in fields(rule)]
+    wrong = sorted(set(values) - set(names))
+    if wrong:
+        has = ", ".join(names) or "none"
+        raise ConfigError(f"thresholds[{rule.code!r}]: {rule.name} has no setting {wrong[0]!r}; it has: {has}")
+    return replace(rule, **values) if values else rule

@@ -1,0 +1,130 @@
+"""What people would read out of the curves and the data do not carry, with what would settle it."""
+
+from __future__ import annotations
+
+from lightning_diag import statistics
+from lightning_diag.findings import NotEstablished
+from lightning_diag.history import ClassRow, Count, RunHistory
+from lightning_diag.rules.reading import best_count, counts, final_count
+from lightning_diag.words import listed, number, of, p, percent, points
+
+ALPHA = 0.05
+"""A claim counts as established below this p-value, the customary level of one planned comparison."""
+SMALL_SUPPORT = 30
+"""Classes with fewer samples have a 95 % interval of more than 30 points at a recall of 50–70 % (Wilson)."""
+LARGE_BIAS = 0.02
+"""The best of many epochs is worth a word when its optimism may exceed two points."""
+
+
+def not_established(history: RunHistory) -> tuple[NotEstablished, ...]:
+    """Every such claim about this run, the most tempting first."""
+    made = (_got_worse(history), _target_out_of_reach(history), _best_epoch(history), _single_classes(history))
+    return tuple(claim for claim in made if claim is not None)
+
+
+def start(history: RunHistory) -> tuple[int, Count] | None:
+    """(epoch, accuracy) of the weights that the run started from, where known."""
+    baseline = history.context.baseline
+    if baseline is None or baseline.correct is None:
+        return None
+    first = history.epochs[0].epoch if history.epochs else 0
+    return (first - 1 if baseline.epoch is None else baseline.epoch), baseline.correct
+
+
+def _reference(history: RunHistory) -> tuple[int, Count] | None:
+    """The best accuracy that the final one would be compared with."""
+    options = [pair for pair in (start(history), best_count(history, "val")) if pair]
+    return max(options, key=lambda pair: (pair[1].rate, -pair[0])) if options else None
+
+
+def _got_worse(history: RunHistory) -> NotEstablished | None:
+    reference, last = _reference(history), final_count(history, "val")
+    if reference is None or last is None or reference[1].rate <= last.rate:
+        return None
+    epoch, best = reference
+    paired = _paired_p(history, epoch)
+    p_value = paired if paired is not None else statistics.fisher(best, last)
+    if p_value < ALPHA:
+        return None
+    claim = f"That validation got worse over all ({percent(best.rate)} → {percent(last.rate)})"
+    drop = best.rate - last.rate
+    reason = f"{of(best)} in epoch {epoch} against {of(last)} at the end, {p(p_value)}"
+    if paired is None:
+        reason += _at_best_paired(best, last)
+    else:
+        reason += " (paired, exact McNemar)"
+    return NotEstablished(claim=claim, reason=reason, needed=_enough(best.rate, last.rate, drop))
+
+
+def _paired_p(history: RunHistory, reference: int) -> float | None:
+    last = history.last_stage("val")
+    if last is None or last.paired is None or last.paired.reference_epoch != reference:
+        return None
+    return statistics.mcnemar(last.paired.gained, last.paired.lost)
+
+
+def _at_best_paired(best: Count, last: Count) -> str:
+    """The smallest p-value that pairs could give: all changes in one direction."""
+    if best.n != last.n:
+        return " (Fisher's exact test)"
+    lost = best.k - last.k
+    at_best = statistics.mcnemar(0, lost)
+    return f"; at best {p(at_best)} if all {lost} changed samples are losses"
+
+
+def _enough(first: float, second: float, drop: float) -> str:
+    about = statistics.rounded_up(statistics.samples_needed(first, second))
+    return (
+        f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples (a difference of "
+        f"{points(drop)}, power 80 %), or predictions paired by sample"
+    )
+
+
+def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
+    """The target is missed by the best value, and the data cannot rule out that it was reached."""
+    target, reference = history.context.target, _reference(history)
+    if target is None or reference is None or target.metric != "val/acc" or reference[1].rate >= target.value:
+        return None
+    epoch, best = reference
+    p_value = statistics.binomial(best, target.value, "two-sided")
+    if p_value < ALPHA:
+        return None
+    return NotEstablished(
+        claim=f"That the best epoch is below the target of {percent(target.value)}",
+        reason=f"{of(best)} in epoch {epoch}: not ruled out ({p(p_value)}, exact binomial)",
+        needed=_enough(target.value, best.rate, target.value - best.rate).replace("unpaired ", ""),
+    )
+
+
+def _best_epoch(history: RunHistory) -> NotEstablished | None:
+    best, looks = best_count(history, "val"), len(counts(history, "val"))
+    if best is None:
+        return None
+    bias = statistics.best_of_bias(best[1].n, best[1].rate, looks)
+    if bias < LARGE_BIAS:
+        return None
+    return NotEstablished(
+        claim=f"That epoch {best[0]} is as good as {percent(best[1].rate)}",
+        reason=f"it is the best of {looks} evaluations of {best[1].n:,} samples, which alone flatters by up to {points(bias)}",
+        needed="score the chosen checkpoint once on samples that did not choose it",
+    )
+
+
+def _single_classes(history: RunHistory) -> NotEstablished | None:
+    record = history.last_stage("val")
+    small = [row for row in record.classes if 0 < row.support < SMALL_SUPPORT] if record else []
+    if not small:
+        return None
+    shown = listed([_class_text(history, row) for row in sorted(small, key=lambda r: (r.recall.rate, r.index))], 4)
+    largest = max(row.support for row in small)
+    widest = number(100 * statistics.detectable(largest, 0.9))
+    return NotEstablished(
+        claim="Any single class" if len(small) == len(record.classes if record else ()) else "The small classes",
+        reason=f"{shown}: intervals this wide rank no class",
+        needed=f"with {largest} samples per class or fewer, drops under about {widest} points are missed more often than one time in five",
+    )
+
+
+def _class_text(history: RunHistory, row: ClassRow) -> str:
+    interval = statistics.wilson(row.recall)
+    return f"{history.class_name(row.index)} {of(row.recall)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"

@@ -1,0 +1,95 @@
+"""What a rule needs, and the sentence for a user when it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+
+_SIGNAL_REASONS: Mapping[str, str] = {
+    "val/loss": "no validation loss was recorded (add a validation loader, or log val_loss)",
+    "train/loss": "no training loss was recorded (return the loss from training_step, or log train_loss)",
+    "val/": "no predictions of the validation set were captured (see the capture notes of this report)",
+    "train/": "no predictions of the training set were captured (see the capture notes of this report)",
+    "probe/": "the training set was not evaluated in eval mode (leave probe_batches above 0)",
+    "grad/": "gradients were not sampled (attach a callback of this library during training; logs alone have none)",
+    "update/": "weight updates were not measured (needs a live run; logs alone have none)",
+    "param/": "the weights were not measured (needs a live run; logs alone have none)",
+    "relu/": "ReLU units were not observed (no ReLU layer, or probe_batches is 0)",
+    "loss/": "the loss of single steps was not recorded (needs a live run; epoch logs have none)",
+    "batch/": "the labels of training batches were not captured",
+    "lr": "no learning rate was recorded (log it, or run with a callback of this library)",
+    "ctc/": "no CTC loss was seen",
+    "time/": "epochs were not timed",
+}
+_FACT_REASONS: Mapping[str, str] = {
+    "pretrain": "no checkpoint was named (add PretrainLoadVerifier(checkpoint=...))",
+    "ctc": "no CTC loss was seen",
+    "data.overlap": "samples were not fingerprinted (leave probe_batches above 0)",
+    "data.shift": "inputs of the two splits were not compared (leave probe_batches above 0)",
+    "data": "the data were not looked at (leave probe_batches above 0; logs alone have no inputs)",
+    "model": "the module was not observed (needs a live run; logs alone have no module)",
+    "optim": "the optimiser was not observed (needs a live run; logs alone have no optimiser)",
+    "target": "no target was given (GapMonitor(target=...))",
+    "baseline": "where the run started from is not known (resume with ckpt_path=, or give baseline=(correct, samples))",
+    "resumed_epoch": "the run was not resumed from a checkpoint",
+    "classes": "the number of classes is not known",
+}
+
+
+def missing(rule: Rule, history: RunHistory) -> str | None:
+    """Why ``rule`` cannot look at ``history``; None when everything it needs is there."""
+    if not history.epochs and rule.needs:
+        return "no epoch was finished"
+    for need in rule.needs:
+        if not any(_present(option, history) for option in need.split("|")):
+            return _reason(need.split("|")[0])
+    return _too_short(rule, history)
+
+
+def _present(need: str, history: RunHistory) -> bool:
+    if need.startswith("stage:"):
+        return bool(history.stage(need[6:]))
+    if need.startswith("classes:"):
+        return any(record.classes for _, record in history.stage(need[8:]))
+    if "/" in need or need == "lr":
+        return bool(len(history.series(need)))
+    return fact(history, need) is not None
+
+
+def fact(history: RunHistory, path: str) -> object | None:
+    """The fact at a dotted path of the context; None when it, or anything on the way, is absent or empty."""
+    value: object = history.context
+    for name in path.split("."):
+        value = getattr(value, name)
+        if value is None or value in ((), ""):
+            return None
+    return value
+
+
+def _reason(need: str) -> str:
+    if need.startswith(("stage:", "classes:")):
+        return _SIGNAL_REASONS["val/" if need.endswith("val") else "train/"]
+    reasons = _SIGNAL_REASONS if "/" in need or need == "lr" else _FACT_REASONS
+    found = max((key for key in reasons if need.startswith(key)), key=len, default=None)
+    return reasons[found] if found else f"{need} was not recorded"
+
+
+def _too_short(rule: Rule, history: RunHistory) -> str | None:
+    if not rule.needs or rule.min_epochs <= 1:
+        return None
+    options = rule.needs[0].split("|")
+    have = max(_length(option, history) for option in options)
+    if have >= rule.min_epochs:
+        return None
+    times = "once" if have == 1 else f"{have} times"
+    return f"measured {times}, at least {rule.min_epochs} evaluations are needed"
+
+
+def _length(need: str, history: RunHistory) -> int:
+    if need.startswith(("stage:", "classes:")):
+        return len(history.stage(need.split(":")[1]))
+    if "/" in need or need == "lr":
+        return len(history.series(need))
+    return len(history.epochs)

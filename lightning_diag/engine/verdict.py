@@ -1,0 +1,64 @@
+"""The first line of the report: right, or that nothing is established."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_diag.findings import Clear, Finding, NotChecked
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.reading import best_count
+from lightning_diag.words import number, of
+
+LIKELY = 0.5
+"""Below this confidence the first finding is offered as a suspicion, not stated."""
+
+
+def verdict(
+    history: RunHistory, findings: Sequence[Finding], clear: Sequence[Clear], unchecked: Sequence[NotChecked]
+) -> str:
+    """One to three sentences about the whole run."""
+    causes = [f for f in findings if f.severity != "info" and f.explained_by is None]
+    if not history.epochs and not causes:
+        return "Nothing can be said: no epoch was finished and nothing was measured."
+    if not clear and not findings:
+        return "Nothing can be said: none of the checks had the signals it needs."
+    if not causes:
+        return _healthy(history, findings, clear, unchecked)
+    first = causes[0]
+    opening = first.summary if _carried(first) else f"Nothing is established. A suspicion: {_lowered(first.summary)}"
+    return " ".join(part for part in (opening, _others(causes[1:])) if part)
+
+
+def _carried(finding: Finding) -> bool:
+    return finding.claim != "not established" and finding.confidence >= LIKELY
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:] if sentence[1:2].islower() else sentence
+
+
+def _others(causes: Sequence[Finding]) -> str:
+    """The second cause by its title, further ones as a number."""
+    if not causes:
+        return ""
+    more = f", and {len(causes) - 1} more" if len(causes) > 1 else ""
+    return f"Also: {causes[0].title.rstrip('.')} ({causes[0].code}){more}."
+
+
+def _healthy(
+    history: RunHistory, findings: Sequence[Finding], clear: Sequence[Clear], unchecked: Sequence[NotChecked]
+) -> str:
+    best = _best_text(history)
+    known = f" Good to know: {findings[0].title.rstrip('.')}." if findings else ""
+    looked = f"{len(clear)} checks found nothing"
+    unseen = f", {len(unchecked)} could not be made" if unchecked else ""
+    return f"Nothing is wrong that was looked for: {best}{looked}{unseen}.{known}"
+
+
+def _best_text(history: RunHistory) -> str:
+    counted = best_count(history, "val")
+    if counted:
+        return f"validation reached {of(counted[1])} in epoch {counted[0]}; "
+    monitored = history.monitored()
+    best = history.series(monitored[0]).best(monitored[1]) if monitored else None
+    return f"the best {monitored[0]} was {number(best[1])} in epoch {best[0]}; " if monitored and best else ""

@@ -1,0 +1,113 @@
+"""LD201: it learned, and then validation got worse while training still improved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory, Series
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import after, counts, gap, late, learned, seen
+from lightning_diag.words import number, of, percent, points
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overfitting(Rule):
+    """Validation gets worse while training still improves."""
+
+    code: ClassVar[str] = "LD201"
+    name: ClassVar[str] = "overfitting"
+    needs: ClassVar[tuple[str, ...]] = ("val/loss", "train/loss|train/acc")
+    min_epochs: ClassVar[int] = 3
+
+    rise: float = 0.15
+    """Relative rise of the final validation loss over its minimum; the median of the last three must show half of it, so
+    that one odd evaluation at the end does not decide. On published labelled histories a final rise of 15 % with the
+    minimum not last told 28 of 29 overfitted runs from 10 of 11 others."""
+    noise: float = 3.0
+    """The rise must also exceed this many standard deviations of the series, estimated from its differences: a normal
+    deviate is that far out once in 740."""
+    gap: float = 0.10
+    """Where accuracies were counted: the lower end of the interval of training minus validation accuracy. A smaller
+    established gap costs less than what the rise in loss suggests, and is reported as over-confidence."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        loss = history.series("val/loss").finite
+        best = loss.best("min")
+        if best is None or len(loss) < self.min_epochs:
+            raise CannotTellError(f"{len(loss)} finite validation losses, at least {self.min_epochs} are needed")
+        rising = after(loss, best[0])
+        now = rising.values[-1]
+        if best[1] <= 0 or len(rising) < 2 or not self._rose(best[1], rising):
+            return None
+        if now - best[1] < self.noise * statistics.noise(loss.values) or not _training_improved(history, best[0]):
+            return None
+        if learned(history) is False or not self._costs_accuracy(history):
+            return None
+        return self._found(history, rising, now)
+
+    def _rose(self, best: float, rising: Series) -> bool:
+        return rising.values[-1] >= best * (1 + self.rise) and late(rising.values) >= best * (1 + self.rise / 2)
+
+    def _costs_accuracy(self, history: RunHistory) -> bool:
+        """The gap in accuracy is established, or accuracy was not counted."""
+        ends = gap(history)
+        return ends is None or statistics.difference(*ends).low > self.gap
+
+    def _found(self, history: RunHistory, rising: Series, now: float) -> Finding:
+        epoch, best = rising.epochs[0], rising.values[0]
+        ends = gap(history)
+        text = (
+            f"validation loss {number(best)} in epoch {epoch} → {number(now)} at the end (+{percent(now / best - 1)})"
+        )
+        evidence = [Evidence(signal="val/loss", text=text, epoch=epoch, observed=now, expected=best)]
+        evidence.append(seen(history, "train/loss" if len(history.series("train/loss")) else "train/acc", "training"))
+        title, size = f"Overfitting since epoch {epoch}", ""
+        if ends:
+            interval = statistics.difference(*ends)
+            size = f": training {of(ends[0])}, validation {of(ends[1])}"
+            wide = (
+                f"gap {points(ends[0].rate - ends[1].rate)} ({100 * interval.low:.0f}–{100 * interval.high:.0f}){size}"
+            )
+            evidence.append(Evidence(signal="val/acc", text=wide, observed=ends[1].rate, expected=ends[0].rate))
+        return self.finding(
+            severity="error" if ends and statistics.difference(*ends).low > 2 * self.gap else "warning",
+            confidence=0.95 if ends else 0.85,
+            claim="established" if ends else "likely",
+            title=title,
+            summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
+            evidence=tuple(evidence),
+            against=_against(history, epoch),
+            why="Later epochs memorise the training set; the last weights are worse than those of the best epoch.",
+            actions=(
+                f"use the weights of epoch {epoch} (ModelCheckpoint(monitor=...), early stopping)",
+                "more training data or augmentation",
+                "regularise: weight decay, dropout, a smaller or partly frozen model",
+            ),
+            next_test="train a much smaller model: if the gap stays, the split is harder than the training data, not the "
+            "capacity too large",
+            epoch=epoch,
+            explains=("LD203", "LD207", "LD602"),
+        )
+
+
+def _training_improved(history: RunHistory, epoch: int) -> bool:
+    """Training got better after the best validation epoch, or had nothing left to gain."""
+    loss = after(history.series("train/loss").finite, epoch)
+    if len(loss) >= 2:
+        return late(loss.values) < loss.values[0]
+    accuracy = after(history.series("train/acc").finite, epoch)
+    return len(accuracy) >= 2 and late(accuracy.values) >= accuracy.values[0]
+
+
+def _against(history: RunHistory, epoch: int) -> tuple[Evidence, ...]:
+    """Validation accuracy that did not fall speaks for mere over-confidence."""
+    found = counts(history, "val")
+    best = next((c for e, c in found if e >= epoch), None)
+    if best is None or found[-1][1].rate < best.rate:
+        return ()
+    text = f"validation accuracy did not fall with it: {of(best)} in epoch {epoch}, {of(found[-1][1])} at the end"
+    return (Evidence(signal="val/acc", text=text, epoch=found[-1][0], observed=found[-1][1].rate, expected=best.rate),)

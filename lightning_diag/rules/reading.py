@@ -1,0 +1,151 @@
+"""Questions about a history that several rules ask, each answered in one place.
+
+*Trivial* is what a model reaches that ignores its input: the loss of always answering with the class frequencies, the
+accuracy of always naming the most frequent class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence
+from lightning_diag.history import Count, RunHistory, Series
+from lightning_diag.words import number, of
+
+ALPHA = 0.01
+"""Error rate of one rule's test. About thirty rules test something, so that a healthy run of independent signals would
+meet one false claim in three runs at 0.05; at 0.01 and with the size of effect that each rule asks for besides, the
+rate measured on healthy random configurations stays below one in a hundred."""
+
+
+def counts(history: RunHistory, stage: str) -> list[tuple[int, Count]]:
+    """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one."""
+    return [(epoch, record.correct) for epoch, record in history.stage(stage) if record.correct and record.correct.n]
+
+
+def final_count(history: RunHistory, stage: str) -> Count | None:
+    """Accuracy of the last evaluation."""
+    found = counts(history, stage)
+    return found[-1][1] if found else None
+
+
+def best_count(history: RunHistory, stage: str) -> tuple[int, Count] | None:
+    """(epoch, accuracy) of the best evaluation, the earliest of equals."""
+    found = counts(history, stage)
+    return max(found, key=lambda pair: (pair[1].rate, -pair[0])) if found else None
+
+
+def classes(history: RunHistory) -> int | None:
+    """Number of classes, where the task has them and they are known."""
+    if history.context.classes and history.context.task != "ctc":
+        return history.context.classes
+    record = history.last_stage("val")
+    return len(record.classes) if record and len(record.classes) > 1 else None
+
+
+def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
+    """Samples per class index: what was seen in an evaluation, else what the data set holds."""
+    facts = history.context.data.train if stage == "train" else history.context.data.val
+    if facts.class_counts:
+        return facts.class_counts
+    record = history.last_stage(stage)
+    rows = sorted(record.classes, key=lambda row: row.index) if record else []
+    return tuple(row.support for row in rows)
+
+
+def trivial_loss(history: RunHistory) -> float | None:
+    """Loss in nats of always answering with the class frequencies; ln(classes) when those are not known."""
+    seen = class_counts(history, "train") or class_counts(history, "val")
+    total = sum(seen)
+    if total:
+        return -sum(c / total * math.log(c / total) for c in seen if c) or None
+    number_of_classes = classes(history)
+    return math.log(number_of_classes) if number_of_classes and number_of_classes > 1 else None
+
+
+def trivial_rate(history: RunHistory, stage: str = "val") -> float | None:
+    """Accuracy of always naming the most frequent class of ``stage``; 1 / classes when the counts are not known."""
+    seen = class_counts(history, stage)
+    if sum(seen):
+        return max(seen) / sum(seen)
+    number_of_classes = classes(history)
+    return 1 / number_of_classes if number_of_classes else None
+
+
+def above_trivial(history: RunHistory, stage: str) -> float | None:
+    """p-value that the best evaluation of ``stage`` is no better than trivial, corrected for the number of looks."""
+    best, rate = best_count(history, stage), trivial_rate(history, stage)
+    if best is None or rate is None:
+        return None
+    return statistics.corrected(statistics.binomial(best[1], rate, "greater"), len(counts(history, stage)))
+
+
+def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bool | None:
+    """Whether ``stage`` was ever established to be better than trivial; None when nothing recorded tells.
+
+    Accuracy decides where it was counted; else the loss, which must have come 10 % below the trivial one (a model that
+    only learns the class frequencies reaches it, and one that learns anything else soon passes below).
+    """
+    p_value = above_trivial(history, stage)
+    if p_value is not None:
+        return p_value < alpha
+    best, trivial = history.series(f"{stage}/loss").best("min"), trivial_loss(history)
+    return best[1] < 0.9 * trivial if best and trivial else None
+
+
+def late(values: Sequence[float], most: int = 3) -> float:
+    """Median of the last ``most`` values: one odd evaluation at the end does not decide."""
+    return float(median(values[-most:]))
+
+
+def after(series: Series, epoch: int) -> Series:
+    """The part of ``series`` from ``epoch`` on."""
+    kept = [(e, v) for e, v in series if e >= epoch]
+    return Series(series.name, tuple(e for e, _ in kept), tuple(v for _, v in kept))
+
+
+def fall(series: Series) -> float:
+    """Relative fall of a positive series from its first finite value to its late level; 0 when it is too short."""
+    values = series.finite.values
+    if len(values) < 2 or values[0] <= 0:
+        return 0.0
+    return (values[0] - late(values, min(3, len(values) - 1))) / values[0]
+
+
+def seen(history: RunHistory, name: str, label: str, expected: float | None = None) -> Evidence:
+    """Evidence that tells the course of a scalar: ``label 2.3 → 0.41 (epochs 0–9)``."""
+    course = history.series(name)
+    first, last = course.values[0], course.values[-1]
+    text = f"{label} {number(first)} → {number(last)} (epochs {course.epochs[0]}–{course.epochs[-1]})"
+    return Evidence(signal=name, text=text, epoch=course.epochs[-1], observed=last, expected=expected)
+
+
+def accuracy_evidence(epoch: int, stage: str, count: Count, expected: float | None = None) -> Evidence:
+    """Evidence of one accuracy with its interval."""
+    interval = statistics.wilson(count)
+    text = f"epoch {epoch}: {STAGE_NAMES.get(stage, stage)} {of(count)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    return Evidence(signal=f"{stage}/acc", text=text, epoch=epoch, observed=count.rate, expected=expected)
+
+
+STAGE_NAMES = {"val": "validation", "train": "training"}
+"""How a stage is called in a sentence."""
+
+
+def gap(history: RunHistory) -> tuple[Count, Count] | None:
+    """(training, validation) accuracy at the end, on one footing where that was measured.
+
+    The probe of the training set in eval mode is preferred over the running training accuracy, which dropout and
+    moving weights lower.
+    """
+    train, val = final_count(history, "probe") or final_count(history, "train"), final_count(history, "val")
+    return (train, val) if train and val else None
+
+
+def steps_per_epoch(history: RunHistory) -> int | None:
+    """Optimiser steps per epoch, from the recorded steps or the loader."""
+    batches = history.context.data.train.batches
+    accumulate = history.context.optim.accumulate or 1
+    return max(1, batches // accumulate) if batches else None

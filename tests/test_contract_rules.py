@@ -1,0 +1,169 @@
+"""What holds for every rule, and for every page that explains one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import lightning_diag.history as values
+from lightning_diag.engine import diagnose
+from lightning_diag.findings import Clear, Finding
+from lightning_diag.history import SIGNALS, Count, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.rules import RULES, Rule
+from tests.build import NAMESPACE, history
+
+PAGES = Path(__file__).parent.parent / "docs" / "rules"
+SPACE = {**{name: getattr(values, name) for name in dir(values)}, **NAMESPACE}
+
+
+def blocks(code: str, heading: str) -> list[str]:
+    """The Python blocks of one section of a rule's page."""
+    text = (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", section.group(1), re.DOTALL) if section else []
+
+
+EXAMPLES = [
+    (rule, heading, i, source)
+    for rule in RULES
+    if (PAGES / f"{rule.code}.md").exists()
+    for heading in ("Fires", "Stays quiet")
+    for i, source in enumerate(blocks(rule.code, heading))
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "heading", "source"),
+    [(r, h, s) for r, h, _, s in EXAMPLES],
+    ids=[f"{r.code}-{h}-{i}" for r, h, i, _ in EXAMPLES],
+)
+def test_page_is_true(rule: type[Rule], heading: str, source: str) -> None:
+    diagnosis = diagnose(eval(source, dict(SPACE)), rules=[rule()])
+    assert not diagnosis.crashed
+    assert not diagnosis.not_checked, "a page must show a history that the rule can judge"
+    assert bool(diagnosis.findings) is (heading == "Fires")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
+def test_rule_has_a_page_with_both_blocks_and_every_threshold(rule: type[Rule]) -> None:
+    text = (PAGES / f"{rule.code}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {rule.code} {rule.name}\n")
+    assert blocks(rule.code, "Fires")
+    assert blocks(rule.code, "Stays quiet")
+    assert [f.name for f in fields(rule) if f"`{f.name}`" not in text] == []
+
+
+def test_codes_and_names_are_unique_and_in_order() -> None:
+    codes = [rule.code for rule in RULES]
+    assert codes == sorted(set(codes))
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert all(re.fullmatch(r"LD\d{3}", code) for code in codes)
+
+
+def test_every_rule_file_is_registered() -> None:
+    registered = {rule.__module__ for rule in RULES}
+    folder = Path(__file__).parent.parent / "lightning_diag" / "rules"
+    defines = {
+        f"lightning_diag.rules.{f.stem}" for f in folder.glob("*.py") if "(Rule):" in f.read_text(encoding="utf-8")
+    }
+    assert defines == registered
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
+def test_empty_history_is_not_checked(rule: type[Rule]) -> None:
+    diagnosis = diagnose(RunHistory(), rules=[rule()])
+    assert [n.code for n in diagnosis.not_checked] == [rule.code]
+    assert diagnosis.not_checked[0].reason
+
+
+def test_findings_are_complete() -> None:
+    found = [
+        f
+        for rule, heading, _, s in EXAMPLES
+        if heading == "Fires"
+        for f in diagnose(eval(s, dict(SPACE)), rules=[rule()]).findings
+    ]
+    for finding in found:
+        _assert_complete(finding)
+
+
+def _assert_complete(finding: Finding) -> None:
+    where = f"{finding.code}: {finding.summary}"
+    assert finding.title, where
+    assert finding.summary.endswith((".", "?")), where
+    assert finding.why, where
+    assert finding.actions, where
+    assert finding.next_test, where
+    assert any(e.observed is not None for e in finding.evidence), where
+    assert all(e.signal and e.text for e in (*finding.evidence, *finding.against)), where
+    assert not re.search(r"\bnan\b|None|inf\b", " ".join([finding.summary, *(e.text for e in finding.evidence)])), where
+
+
+HEALTHY = history(
+    {
+        "train/loss": [1.4, 0.7, 0.45, 0.33, 0.27, 0.24, 0.22, 0.21],
+        "val/loss": [1.2, 0.68, 0.47, 0.38, 0.33, 0.31, 0.30, 0.30],
+    },
+    counts={
+        "train": [
+            (600, 1000),
+            (800, 1000),
+            (870, 1000),
+            (900, 1000),
+            (915, 1000),
+            (925, 1000),
+            (930, 1000),
+            (932, 1000),
+        ],
+        "val": [(190, 300), (245, 300), (258, 300), (268, 300), (274, 300), (276, 300), (277, 300), (277, 300)],
+    },
+    lrs=[1e-3] * 8,
+    classes=10,
+    task="multiclass",
+)
+
+
+def test_healthy_is_quiet_and_says_so() -> None:
+    before = repr(HEALTHY)
+    diagnosis = diagnose(HEALTHY)
+    assert [f for f in diagnosis.findings if f.severity != "info"] == []
+    assert diagnosis.verdict.startswith("Nothing is wrong")
+    assert not diagnosis.crashed
+    assert repr(HEALTHY) == before
+
+
+NAMES = [name for name in SIGNALS if "{stage}" not in name] + [
+    "ctc/val/ter",
+    "ctc/val/blank_share",
+    "ctc/train/loss_ratio",
+]
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=32) | st.sampled_from([0.0, 1.0, -1.0, 1e-9, 2.3])
+COUNTS = st.integers(0, 500).flatmap(lambda n: st.integers(0, n).map(lambda k: Count(k=k, n=n)))
+STAGES = st.dictionaries(
+    st.sampled_from(["train", "val", "probe"]), COUNTS.map(lambda c: StageRecord(n=c.n, correct=c)), max_size=3
+)
+RECORDS = st.lists(
+    st.tuples(st.dictionaries(st.sampled_from(NAMES), NUMBERS, max_size=12), STAGES), min_size=0, max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=RECORDS, classes=st.none() | st.integers(1, 12), start=st.integers(0, 30))
+def test_random_histories_never_crash_a_rule(rows: list, classes: int | None, start: int) -> None:
+    epochs = tuple(EpochRecord(epoch=start + i, values=v, stages=s) for i, (v, s) in enumerate(rows))
+    diagnosis = diagnose(RunHistory(context=RunContext(classes=classes), epochs=epochs))
+    assert diagnosis.crashed == ()
+    assert diagnosis.verdict
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
+def test_clear_or_found_never_both(rule: type[Rule]) -> None:
+    diagnosis = diagnose(HEALTHY, rules=[rule()])
+    answers = [*diagnosis.findings, *diagnosis.clear, *diagnosis.not_checked]
+    assert len(answers) <= 1
+    assert all(isinstance(a, Clear) or a.code == rule.code for a in answers)

@@ -1,0 +1,106 @@
+"""Intervals, tests and trends against published values and against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from lightning_diag import statistics as s
+from lightning_diag.history import Count
+
+
+def c(k: int, n: int) -> Count:
+    return Count(k=k, n=n)
+
+
+def test_numbers_of_the_first_write_up() -> None:
+    assert s.fisher(c(21, 29), c(17, 29)) == pytest.approx(0.41, abs=0.005)
+    assert s.fisher(c(21, 29), c(5, 29)) == pytest.approx(5e-5, rel=0.02)
+    assert s.mcnemar(0, 4) == pytest.approx(0.125)
+    assert s.samples_needed(21 / 29, 17 / 29) == 186
+    assert s.rounded_up(186) == 190
+    interval = s.difference(c(219, 224), c(17, 29))
+    assert (interval.low, interval.high) == pytest.approx((0.23, 0.57), abs=0.005)
+    assert s.detectable(29, 21 / 29) == pytest.approx(0.36, abs=0.01)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_agrees_with_scipy(pair: tuple[int, int]) -> None:
+    ours, theirs = s.wilson(c(*pair)), binomtest(*pair).proportion_ci(0.95, method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert pair[0] / pair[1] in s.Interval(ours.low - 1e-9, ours.high + 1e-9)
+
+
+def test_wilson_without_samples_knows_nothing() -> None:
+    assert s.wilson(c(0, 0)) == s.Interval(0.0, 1.0)
+
+
+def test_difference_covers_95_percent() -> None:
+    rng = np.random.default_rng(0)
+    draws = zip(rng.binomial(40, 0.8, 2000), rng.binomial(60, 0.6, 2000), strict=True)
+    inside = np.mean([0.2 in s.difference(c(int(a), 40), c(int(b), 60)) for a, b in draws])
+    assert 0.93 <= inside <= 0.98
+
+
+def test_sample_size_has_the_promised_power() -> None:
+    n = s.samples_needed(0.9, 0.8)
+    rng = np.random.default_rng(1)
+    first, second = rng.binomial(n, 0.9, 4000) / n, rng.binomial(n, 0.8, 4000) / n
+    mean = (first + second) / 2
+    z = np.abs(first - second) / np.sqrt(2 * mean * (1 - mean) / n)
+    assert 0.77 <= np.mean(z > 1.96) <= 0.83
+
+
+def test_sample_size_of_equal_rates_is_refused() -> None:
+    with pytest.raises(ValueError, match="two different rates"):
+        s.samples_needed(0.5, 0.5)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(29, 0.72), (400, 0.9), (5, 0.5), (10_000, 0.99)])
+def test_detectable_is_the_inverse_of_sample_size(n: int, rate: float) -> None:
+    drop = s.detectable(n, rate)
+    assert drop == rate or s.samples_needed(rate, rate - drop) <= n + 1
+    assert drop == rate or s.samples_needed(rate, rate - 0.95 * drop) > n
+
+
+def test_best_of_bias_bounds_the_measured_optimism() -> None:
+    rng = np.random.default_rng(2)
+    best = rng.binomial(50, 0.7, (4000, 20)).max(axis=1) / 50
+    assert s.best_of_bias(50, 0.7, 20) == pytest.approx(best.mean() - 0.7, abs=0.01)
+    assert s.best_of_bias(50, 0.7, 1) == 0.0
+
+
+def test_correction_for_many_looks() -> None:
+    assert s.corrected(0.01, 1) == pytest.approx(0.01)
+    assert s.corrected(0.01, 10) == pytest.approx(1 - 0.99**10)
+    assert s.corrected(1e-20, 30) == pytest.approx(3e-19)
+    assert s.corrected(1.0, 5) == 1.0
+
+
+def test_noise_ignores_the_slope_and_one_jump() -> None:
+    rng = np.random.default_rng(3)
+    values = 5 - 0.05 * np.arange(200) + rng.normal(0, 0.1, 200)
+    values[100:] += 3
+    assert s.noise(list(values)) == pytest.approx(0.1, rel=0.25)
+    assert s.noise([1.0, 2.0]) == 0.0
+
+
+def test_trend_direction_and_level() -> None:
+    falling = s.trend([5.0, 4.1, 3.3, 2.0, 1.2, 0.1])
+    assert falling.slope == pytest.approx(-0.98, abs=0.1)
+    assert falling.p_value < 0.01
+    rng = np.random.default_rng(4)
+    p_values = [s.trend(list(rng.normal(size=12))).p_value for _ in range(400)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.08
+    assert s.trend([1.0, 1.0, 1.0]) == s.Trend(0.0, 1.0)
+    assert s.trend([3.0, 2.0, 1.0], x=[0, 10, 20]).slope == pytest.approx(-0.1)
+
+
+def test_mcnemar_and_binomial_edges() -> None:
+    assert s.mcnemar(0, 0) == 1.0
+    assert s.binomial(c(0, 0), 0.5) == 1.0
+    assert s.binomial(c(1, 168), 0.01) > 0.5

@@ -1,0 +1,192 @@
+"""Predictions and targets of both stages, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_diag.callbacks.collector import StageCollector, StepLosses
+from lightning_diag.callbacks.messages import warn
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.capture import StepCapture
+from lightning_diag.history import CTCFacts
+
+
+class StagePart(Part):
+    """Installs the capture around the steps and turns each interval into counts."""
+
+    title = "metrics"
+
+    def __init__(self) -> None:
+        self.capture: StepCapture | None = None
+        self.collectors: dict[str, StageCollector] = {}
+        self.losses = StepLosses()
+
+    def fit_start(self, run: Run) -> None:
+        """Wrap the steps of this module instance."""
+        self.capture = StepCapture(run.module, extractor=run.options.extractor)
+        self.capture.install()
+        run.extra["capture"] = self.capture
+
+    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> None:
+        """The batch is read before the step can pop its target."""
+        assert self.capture is not None
+        self.capture.begin(_plain(stage), batch, batch_idx, _loader(stage))
+
+    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count what the step computed."""
+        assert self.capture is not None
+        observation = run.observation = self.capture.end(outputs)
+        loss = _returned_loss(outputs)
+        if stage == "train" and loss is not None:
+            loss = loss * run.trainer.accumulate_grad_batches if run.trainer.accumulate_grad_batches > 1 else loss
+            self.losses.add(loss)
+        self._collector(run, stage).observe(observation, batch, loss)
+
+    def validation_start(self, run: Run) -> None:
+        """A new validation counts from zero."""
+        for stage, collector in self.collectors.items():
+            if stage != "train":
+                collector.reset()
+
+    def validation_epoch_end(self, run: Run) -> None:
+        """Validation counts, in time for callbacks that monitor them."""
+        for stage in [s for s in self.collectors if s != "train"]:
+            self._take(run, stage)
+        if not run.trainer.sanity_checking:
+            self._compare_with_best(run)
+
+    def interval_end(self, run: Run) -> None:
+        """Training counts since the last interval."""
+        if "train" in self.collectors and self.collectors["train"].steps:
+            self._take(run, "train")
+            self.collectors["train"].reset()
+            run.recorder.values(self.losses.read())
+        self._facts(run)
+
+    def fit_end(self, run: Run) -> None:
+        """Facts that need the whole run."""
+        self._facts(run)
+        val = self.collectors.get("val")
+        if val is not None:
+            run.recorder.update(samples=val.samples())
+
+    def close(self, run: Run) -> None:
+        """Give the module its own steps back."""
+        if self.capture is not None:
+            self.capture.remove()
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    def _collector(self, run: Run, stage: str) -> StageCollector:
+        if stage not in self.collectors:
+            self.collectors[stage] = StageCollector(stage, run.options, with_ctc="CTCBlankMonitor" in run.wanted)
+        return self.collectors[stage]
+
+    def _take(self, run: Run, stage: str) -> None:
+        collector = self.collectors[stage]
+        run.recorder.values(collector.values(*_reductions(run.trainer)))
+        run.recorder.stage(stage, collector.record(complete=_is_complete(run.trainer, stage)))
+
+    def _compare_with_best(self, run: Run) -> None:
+        """Keep the per-sample memory of the best evaluation so far."""
+        val = self.collectors.get("val")
+        if val is not None and val.memory is not None:
+            val.memory.settle(run.epoch, best=_is_best(run))
+
+    def _facts(self, run: Run) -> None:
+        context = run.recorder.context
+        train = self.collectors.get("train") or next(iter(self.collectors.values()), None)
+        if train is None or self.capture is None:
+            return
+        facts = tuple(self.capture.facts(stage) for stage in ("train", "val") if stage in self.collectors)
+        changes = {
+            "task": train.task,
+            "classes": train.classes,
+            "capture": facts,
+            "ctc": self._ctc_facts() or context.ctc,
+            "class_names": self._names(run, train.classes),
+        }
+        if any(getattr(context, name) != value for name, value in changes.items()):
+            run.recorder.update(**changes)
+
+    def _ctc_facts(self) -> CTCFacts | None:
+        """Call checks come from training, tokens and the mapping test from validation."""
+        found = {stage: collector.ctc_facts() for stage, collector in self.collectors.items()}
+        train, val = found.get("train"), found.get("val")
+        if train is None or val is None:
+            return train or val
+        return replace(
+            train,
+            never_emitted=val.never_emitted,
+            confused_tokens=val.confused_tokens,
+            mapping_ter=val.mapping_ter,
+            checks=tuple(dict.fromkeys((*train.checks, *val.checks))),
+        )
+
+    def _names(self, run: Run, classes: int | None) -> tuple[str, ...]:
+        names = run.recorder.context.class_names
+        if names and classes and len(names) != classes:
+            text = f"{len(names)} class names were given for {classes} classes; they are not used."
+            run.recorder.note(text)
+            warn(f"lightning_diag: {text}")
+            return ()
+        return names
+
+
+def _is_best(run: Run) -> bool:
+    """Whether the running evaluation beats all closed ones, by the monitored signal, else accuracy, else loss."""
+    now = run.recorder.running_values
+    history = run.recorder.history()
+    monitored = history.monitored() or next(
+        (pair for pair in (("val/acc", "max"), ("val/loss", "min")) if pair[0] in now), None
+    )
+    if monitored is None or monitored[0] not in now:
+        return False
+    best = history.series(monitored[0]).best(monitored[1])
+    if best is None:
+        return True
+    value = now[monitored[0]]
+    return value > best[1] if monitored[1] == "max" else value < best[1]
+
+
+def _plain(stage: str) -> str:
+    return "train" if stage == "train" else "val"
+
+
+def _loader(stage: str) -> int:
+    return int(stage.partition(":")[2] or 0)
+
+
+def _returned_loss(outputs: Any) -> Tensor | None:
+    """The loss that a step returned, detached; None where it returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
+        return loss.detach()
+    return None
+
+
+def _is_complete(trainer: Any, stage: str) -> bool:
+    """Whether no ``limit_*_batches`` cut the loader."""
+    limit = trainer.limit_train_batches if stage == "train" else trainer.limit_val_batches
+    return not trainer.overfit_batches and limit in (None, 1.0) and isinstance(limit, (float, type(None)))
+
+
+def _reductions(trainer: Any) -> tuple[Callable[[Tensor], Tensor] | None, Callable[[Tensor], Tensor] | None]:
+    """Sum and maximum over the ranks; (None, None) for one process."""
+    if trainer.world_size == 1:
+        return None, None
+
+    def over_ranks(operation: Any) -> Callable[[Tensor], Tensor]:
+        def reduce(vector: Tensor) -> Tensor:
+            vector = vector.to(trainer.strategy.root_device)
+            torch.distributed.all_reduce(vector, op=operation)
+            return vector
+
+        return reduce
+
+    return over_ranks(torch.distributed.ReduceOp.SUM), over_ranks(torch.distributed.ReduceOp.MAX)

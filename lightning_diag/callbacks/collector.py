@@ -124,9 +124,7 @@ class StageCollector:
         if not self._with_ctc:
             return
         if self.ctc is None:
-            self.ctc = CTCCollector(
-                self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token
-            )
+            self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
         self.ctc.observe(
             log_probs=observation.preds,
             targets=observation.target,

@@ -49,7 +49,9 @@ class Digits(LightningDataModule):
         images = torch.as_tensor(pixels / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
         generator = torch.Generator().manual_seed(self.seed)
         parts = {"train": slice(None, TRAIN_WRITERS), "val": slice(TRAIN_WRITERS, None)}
-        self.sets = {name: self._draw(images[p], torch.as_tensor(labels[p]), name, generator) for name, p in parts.items()}
+        self.sets = {
+            name: self._draw(images[p], torch.as_tensor(labels[p]), name, generator) for name, p in parts.items()
+        }
 
     def _draw(self, images: Tensor, labels: Tensor, name: str, generator: torch.Generator) -> TensorDataset:
         wanted = torch.isin(labels, torch.tensor(self.classes))

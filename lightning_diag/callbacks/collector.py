@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_diag.capture import Observation
 from lightning_diag.callbacks.options import Options
+from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.ctc import CTCCollector

@@ -41,7 +41,7 @@ class Digits(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
 
-    def setup(self, stage: str) -> None:
+    def setup(self, stage: str) -> None:  # noqa: ARG002  (Lightning's signature)
         """Draw both splits; the same seed gives the same images."""
         from sklearn.datasets import load_digits
 

@@ -57,6 +57,11 @@ class Recorder:
         """Scalars of the running interval."""
         return self._values
 
+    @property
+    def running_stages(self) -> Mapping[str, StageRecord]:
+        """Counts of the running interval."""
+        return self._stages
+
     def close(self, epoch: int, step: int | None, lrs: tuple[float, ...] = ()) -> EpochRecord:
         """Close the running interval and return its record."""
         record = EpochRecord(

@@ -90,7 +90,7 @@ class Observer(Callback):
             member.check(trainer, module)
         wanted = frozenset(type(member).__name__ for member in self.members)
         self.run = Run(trainer=trainer, module=module, options=options, wanted=wanted, recorder=Recorder())
-        self.parts = default_parts(self.run)
+        self.parts = default_parts()
         for part in self.parts:
             part.set_up(self.run)
 
@@ -266,7 +266,7 @@ class Observer(Callback):
         assert self.run is not None
         recorder = self.run.recorder
         if recorder.context.baseline is None:
-            recorder.update(baseline=baseline_of(recorder))
+            recorder.update(baseline=baseline_of(recorder.running_values, recorder.running_stages.get("val")))
         recorder.drop()
 
     def _close(self, epoch: int) -> None:

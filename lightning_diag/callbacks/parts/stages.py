@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_diag.callbacks.collector import StageCollector, StepLosses
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
 from lightning_diag.history import CTCFacts
 
@@ -96,7 +97,7 @@ class StagePart(Part):
         """Keep the per-sample memory of the best evaluation so far."""
         val = self.collectors.get("val")
         if val is not None and val.memory is not None:
-            val.memory.settle(run.epoch, best=_is_best(run))
+            val.memory.settle(run.epoch, best=is_best(run))
 
     def _facts(self, run: Run) -> None:
         context = run.recorder.context
@@ -136,22 +137,6 @@ class StagePart(Part):
             warn(f"lightning_diag: {text}")
             return ()
         return names
-
-
-def _is_best(run: Run) -> bool:
-    """Whether the running evaluation beats all closed ones, by the monitored signal, else accuracy, else loss."""
-    now = run.recorder.running_values
-    history = run.recorder.history()
-    monitored = history.monitored() or next(
-        (pair for pair in (("val/acc", "max"), ("val/loss", "min")) if pair[0] in now), None
-    )
-    if monitored is None or monitored[0] not in now:
-        return False
-    best = history.series(monitored[0]).best(monitored[1])
-    if best is None:
-        return True
-    value = now[monitored[0]]
-    return value > best[1] if monitored[1] == "max" else value < best[1]
 
 
 def _plain(stage: str) -> str:

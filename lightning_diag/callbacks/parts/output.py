@@ -73,9 +73,9 @@ class OutputPart(Part):
 
     def _append(self, folder: Path, run: Run) -> None:
         if run.recorder.context is not self._written:
-            store.append_context(folder / store.FILE_NAME, run.recorder.context)
+            store.append_context(folder / output.HISTORY, run.recorder.context)
             self._written = run.recorder.context
-        store.append_epoch(folder / store.FILE_NAME, run.recorder.epochs[-1])
+        store.append_epoch(folder / output.HISTORY, run.recorder.epochs[-1])
 
     def _look(self, run: Run) -> None:
         """Announce what holds for the first time, and refresh the text of the report."""
@@ -89,7 +89,7 @@ class OutputPart(Part):
             self._safely(lambda folder: output.refresh_report(folder, history, diagnosis), run)
 
     def _write(self, folder: Path, run: Run, diagnosis: Diagnosis) -> None:
-        store.append_context(folder / store.FILE_NAME, run.recorder.context)
+        store.append_context(folder / output.HISTORY, run.recorder.context)
         path = output.write_report(folder, run.recorder.history(), diagnosis, figures=run.options.figures is not False)
         say(f"Diagnosis: {path}\n{diagnosis.verdict}")
 

@@ -1,0 +1,322 @@
+"""Counts of one stage: accuracy, classes, confusion, calibration and loss, without a synchronisation in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_diag.metrics.groups import Groups
+from lightning_diag.metrics.held import HELD_SCORES, Held
+from lightning_diag.metrics.memory import SampleMemory
+from lightning_diag.metrics.result import StageResult
+from lightning_diag.metrics.rows import SURE_CELLS, Spec, hard_labels, rows_of
+from lightning_diag.metrics.tally import TABLE_CLASSES, Layout, Tally
+from lightning_diag.metrics.unpack import unpack
+
+LABEL_CLASSES = 1_024
+"""Room for classes where only hard labels are seen and nobody said how many there are."""
+
+Reduce = Callable[[Tensor], Tensor]
+
+
+class StageMetrics(Metric):
+    """Everything that is counted in one stage: classes, confusion, calibration, loss; one summed reduction per epoch.
+
+    A step costs a fixed number of small tensor operations on the device of the predictions: small batches are copied
+    and counted together every :data:`HELD_STEPS` steps, large ones are reduced at once without a copy. Nothing is read
+    back to the host before :meth:`compute`.
+
+    Args:
+        num_classes: number of classes; taken from the first scores when None.
+        group_names: names of the sample groups that ``groups=`` refers to (see :class:`Groups`).
+        memory: per-sample memory that is fed with the same rows (validation).
+        sure_cells: scores per counted batch from which confidence and entropy are taken; :data:`TRAIN_SURE_CELLS` is
+            enough for training.
+        kwargs: passed to :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> metrics = StageMetrics()
+        >>> metrics.update(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+        >>> metrics.compute().correct
+        1
+    """
+
+    full_state_update = False
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        group_names: Sequence[str] = (),
+        memory: SampleMemory | None = None,
+        sure_cells: int = SURE_CELLS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.task: str | None = None
+        self._groups = Groups(group_names)
+        self.memory = memory
+        self.sure_cells = sure_cells
+        self.real_samples: int | None = None
+        self.collectives = 0
+        self._agreed = self._guessed = False
+        self._seen = 0
+        self._held = Held()
+        self._layout = Layout(0)
+        self._allocate(self._shape(num_classes or 0, None))
+
+    # ---------------------------------------------------------------- in a step
+
+    def update(
+        self,
+        preds: Tensor | None,
+        target: Tensor | None,
+        *,
+        task: str = "multiclass",
+        kind: str = "logits",
+        class_dim: int = 1,
+        ignore_index: int | None = None,
+        loss: Tensor | None = None,
+        weight_n: float | None = None,
+        groups: Sequence[str] | Tensor | None = None,
+    ) -> None:
+        """Count one batch.
+
+        Args:
+            preds: scores with the classes on ``class_dim`` (binary: one score per position; ``kind="labels"``: class
+                indices); None when only the loss is known.
+            target: class indices, 0/1 labels, or probabilities of the classes (``soft``).
+            task: one of ``multiclass binary multilabel dense soft``.
+            kind: ``logits``, ``log_probs``, ``probs`` or ``labels``.
+            class_dim: axis of the classes in ``preds``.
+            ignore_index: target value that does not count.
+            loss: mean loss of the batch, one element, on any device.
+            weight_n: what the loss is the mean over; the number of samples when None.
+            groups: group of each sample: names, or indices into ``group_names``.
+
+        Raises:
+            ValueError: for an unknown task, or when targets and predictions do not match in number.
+        """
+        self.accumulate(
+            preds,
+            target,
+            task=task,
+            kind=kind,
+            class_dim=class_dim,
+            ignore_index=ignore_index,
+            loss=loss,
+            weight_n=weight_n,
+            groups=groups,
+        )
+
+    def accumulate(
+        self,
+        preds: Tensor | None,
+        target: Tensor | None,
+        *,
+        task: str,
+        kind: str,
+        class_dim: int = 1,
+        ignore_index: int | None = None,
+        loss: Tensor | None = None,
+        weight_n: float | None = None,
+        groups: Sequence[str] | Tensor | None = None,
+    ) -> None:
+        """:meth:`update` without the book-keeping that torchmetrics wraps around it (5 microseconds a step)."""
+        self.__dict__["_update_count"] += 1
+        self.__dict__["_computed"] = None
+        held = self._held
+        samples = 0 if target is None else (len(target) if target.dim() else 1)
+        if loss is not None:
+            held.add_loss(loss, samples or 1 if weight_n is None else weight_n)
+        if preds is not None and target is not None and samples:
+            spec = Spec(task, kind, class_dim, ignore_index)
+            if self.real_samples is None:
+                held.samples += samples
+            else:
+                preds, target, groups = self._without_padding(preds, target, groups, samples)
+            self._hold(preds.detach(), target.detach(), spec, groups)
+        if held.due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what is held. Called by itself; still without synchronisation."""
+        self._count_held()
+        self._count_rest()
+
+    # ---------------------------------------------------------------- at the end of an epoch
+
+    def packed(self) -> Tensor:
+        """All that ranks have to sum, as one float64 vector (counts are exact up to 2**53)."""
+        self.flush()
+        parts = [self.counts.to(torch.float64), self.sums]
+        if self.memory is not None:
+            parts.append(self.memory.compare().to(self.sums))
+        return torch.cat(parts)
+
+    def load_packed(self, vector: Tensor) -> None:
+        """Take the summed vector of all ranks as the state."""
+        edge = self._layout.counts
+        self.counts = vector[:edge].round().to(torch.int64)
+        self.sums = vector[edge : edge + self._layout.sums].clone()
+        if self.memory is not None:
+            self.memory.load(vector[edge + self._layout.sums :])
+
+    def agree(self, reduce_max: Reduce) -> None:
+        """Agree once on the number of classes, so that a rank without a batch sends a vector of the same length."""
+        if self._agreed:
+            return
+        mine = torch.tensor([self._layout.classes, int(self.task == "multilabel")], device=self.counts.device)
+        classes, multilabel = (int(v) for v in reduce_max(mine).tolist())
+        self.collectives += 1
+        self._agreed = True
+        self._grow(classes, "multilabel" if multilabel else self.task)
+
+    def reduce(self, reduce_sum: Reduce) -> None:
+        """Sum the state over the ranks with exactly one collective.
+
+        Args:
+            reduce_sum: takes a vector and returns its sum over all ranks (same on each rank).
+        """
+        vector = reduce_sum(self.packed())
+        self.collectives += 1
+        self.load_packed(vector)
+
+    def result(self) -> StageResult:
+        """The numbers of the state as it is, read to the host in one copy."""
+        vector = self.packed().cpu().numpy()
+        paired = self.memory.paired(vector[self._layout.counts + self._layout.sums :]) if self.memory else None
+        found = unpack(vector, self._layout, task=self.task, groups=self._groups.names, paired=paired)
+        return found.trimmed() if self._guessed else found
+
+    def compute(self) -> StageResult:
+        """The numbers of the epoch, summed over the ranks where torch.distributed runs."""
+        return self.result()
+
+    def reset(self) -> None:
+        """Forget the epoch; the number of classes and the best evaluation of the memory stay."""
+        super().reset()
+        self._held = Held()
+        self._seen = 0
+        if self.memory is not None:
+            self.memory.restart()
+
+    def _wrap_compute(self, compute: Callable[[], StageResult]) -> Callable[[], StageResult]:
+        """Sum over the ranks, compute, restore; torchmetrics' own wrapper takes no frozen dataclass."""
+
+        def run() -> StageResult:
+            self.flush()
+            with self.sync_context(
+                dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
+            ):
+                return compute()
+
+        return run
+
+    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002  (Metric's signature)
+        """Sum with one all_reduce instead of gathering every state of every rank."""
+        from torch import distributed
+
+        def reduce_with(op: Any) -> Reduce:
+            def run(vector: Tensor) -> Tensor:
+                distributed.all_reduce(vector, op=op, group=process_group or self.process_group)
+                return vector
+
+            return run
+
+        self.flush()
+        self.agree(reduce_with(distributed.ReduceOp.MAX))
+        self._cache = self._copy_state_dict()  # what unsync restores must have the layout that was agreed
+        self.reduce(reduce_with(distributed.ReduceOp.SUM))
+
+    # ---------------------------------------------------------------- inside
+
+    def _hold(self, preds: Tensor, target: Tensor, spec: Spec, groups: Sequence[str] | Tensor | None) -> None:
+        held = self._held
+        ids = None if groups is None else self._groups.ids(groups, target.device)
+        if not held.fits(preds, target, spec, ids):
+            self._count_held()
+        if preds.numel() > HELD_SCORES:
+            self._count(preds, target, spec, ids)
+        elif len(target):
+            held.add(preds, target, spec, ids)
+
+    def _count_held(self) -> None:
+        held = self._held
+        if held.scores and held.spec is not None:
+            self._count(*held.take())
+
+    @torch.no_grad()
+    def _count(self, scores: Tensor, target: Tensor, spec: Spec, ids: Tensor | None) -> None:
+        classes = spec.classes(scores)
+        if classes is None:
+            classes = self._layout.classes or LABEL_CLASSES
+            self._guessed |= not self._layout.classes
+        self.task = spec.task
+        self._grow(classes, spec.task, scores.device)
+        tally = Tally(self._layout, self.counts, self.sums)
+        if spec.task == "multilabel":
+            finite = scores.isfinite() if scores.is_floating_point() else torch.ones_like(scores, dtype=torch.bool)
+            right = tally.add_labels(hard_labels(scores, spec.kind), target, finite, spec.ignore_index)
+            rows = None
+        else:
+            rows = rows_of(scores, target, spec, self.sure_cells)
+            wide = None if ids is None else ids.repeat_interleave(rows.target.numel() // len(ids))
+            right = tally.add_rows(rows, wide)
+        if self.memory is not None:
+            self.memory.add_rows(right, rows, target)
+
+    @torch.no_grad()
+    def _count_rest(self) -> None:
+        held = self._held
+        tally = Tally(self._layout, self.counts, self.sums)
+        if held.samples or held.padded:
+            tally.add("samples", held.samples)
+            tally.add("padded", held.padded)
+            held.samples = held.padded = 0
+        for weight, losses in held.take_losses():
+            column = losses.to(self.sums)
+            finite = column.isfinite()
+            tally.add("loss_steps", len(column))
+            tally.add("loss_bad", (~finite).sum())
+            tally.add_sum("loss", torch.where(finite, column, 0).sum() * weight)
+            tally.add_sum("loss_weight", finite.sum() * weight)
+
+    def _without_padding(self, preds: Tensor, target: Tensor, groups: Any, samples: int) -> tuple[Tensor, Tensor, Any]:
+        """Leave out what lies behind the last real sample of this rank (a distributed sampler appends repeats)."""
+        kept = max(0, min(samples, int(self.real_samples or 0) - self._seen))
+        self._seen += samples
+        self._held.samples += kept
+        self._held.padded += samples - kept
+        return preds[:kept], target[:kept], None if groups is None else groups[:kept]
+
+    def _shape(self, classes: int, task: str | None) -> Layout:
+        return Layout(classes, self._groups.room, table=0 < classes <= TABLE_CLASSES and task != "multilabel")
+
+    def _allocate(self, layout: Layout, device: torch.device | None = None) -> None:
+        """Fresh states; made outside inference mode so that later steps may add to them in place."""
+        with torch.inference_mode(mode=False):
+            float_type = torch.float32 if device is not None and device.type == "mps" else torch.float64
+            self.add_state("counts", torch.zeros(layout.counts, dtype=torch.int64), dist_reduce_fx="sum")
+            self.add_state("sums", torch.zeros(layout.sums, dtype=float_type), dist_reduce_fx="sum")
+            if device is not None:
+                self.to(device)
+        self._layout = layout
+
+    def _grow(self, classes: int, task: str | None, device: torch.device | None = None) -> None:
+        """Make room for more classes, keeping what was counted. After ranks have agreed the layout stays."""
+        device = device or self.counts.device
+        layout = self._shape(max(classes, self._layout.classes), task)
+        fixed = self._agreed and self._layout.classes > 0
+        if (layout == self._layout or fixed) and device == self.counts.device:
+            return
+        old = Tally(self._layout, self.counts, self.sums)
+        self._allocate(self._layout if fixed else layout, device)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            Tally(self._layout, self.counts, self.sums).take_over(old)

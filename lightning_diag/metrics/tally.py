@@ -1,0 +1,179 @@
+"""The counters of one stage: two flat tensors that are only ever added to, so that one summed reduction merges ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_diag.metrics.rows import Rows, Sureness
+
+BINS = 15
+"""Equal-width confidence bins of the expected calibration error (Guo et al. 2017, "On Calibration ...")."""
+TABLE_CLASSES = 256
+"""Up to this many classes the full table target x predicted is counted (66,049 int64: 0.5 MB)."""
+NAMES = ("samples", "counted", "correct", "out_of_range", "ignored", "nonfinite", "padded", "loss_steps", "loss_bad")
+SUMS = ("loss", "loss_weight", "confidence", "entropy", "sure", "label_hits", "label_n")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where what lies in ``counts`` (int64) and ``sums`` (float64).
+
+    Attributes:
+        classes: number of classes; 0 before it is known. groups: number of sample groups.
+        table: whether the full table target x predicted is counted (never for multilabel tasks).
+    """
+
+    classes: int
+    groups: int = 0
+    table: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Entries of the class counts: (classes + 1) squared for a table, else three rows; one spare class each."""
+        side = self.classes + 1
+        return side * side if self.table else 3 * side
+
+    @property
+    def counts(self) -> int:
+        """Entries of the int64 state."""
+        return len(NAMES) + 2 * self.groups + self.cells
+
+    @property
+    def sums(self) -> int:
+        """Entries of the float64 state."""
+        return len(SUMS) + 3 * BINS
+
+
+class Tally:
+    """Views into the two state tensors, and the additions."""
+
+    def __init__(self, layout: Layout, counts: Tensor, sums: Tensor) -> None:
+        self.layout = layout
+        names = len(NAMES)
+        self.named = counts[:names]
+        self.groups = counts[names : names + 2 * layout.groups].view(2, layout.groups)
+        cells = counts[names + 2 * layout.groups :]
+        side = layout.classes + 1
+        self.cells = cells.view(side, side) if layout.table else cells.view(3, side)
+        self.sums = sums[: len(SUMS)]
+        self.bins = sums[len(SUMS) :].view(3, BINS)
+
+    def take_over(self, old: Tally) -> None:
+        """Copy what another, not larger tally has counted; a table becomes three rows where this has none."""
+        small = old.layout.classes
+        self.named.copy_(old.named)
+        self.groups.copy_(old.groups)
+        self.sums.copy_(old.sums)
+        self.bins.copy_(old.bins)
+        cells = old.cells
+        if old.layout.table and not self.layout.table:
+            cells = torch.stack([cells.sum(1), cells.sum(0), cells.diagonal()])
+        if not small:
+            return
+        if self.layout.table:
+            self.cells[:small, :small] = cells[:small, :small].to(self.cells)
+            self.cells[:small, -1] = cells[:small, small].to(self.cells)
+        else:
+            self.cells[:, :small] = cells[:, :small].to(self.cells)
+
+    def add(self, name: str, value: Tensor | int) -> None:
+        """Add to a named count."""
+        self.named[NAMES.index(name)].add_(value)
+
+    def add_sum(self, name: str, value: Tensor | float) -> None:
+        """Add to a named sum."""
+        self.sums[SUMS.index(name)].add_(value)
+
+    def add_rows(self, rows: Rows, groups: Tensor | None = None) -> Tensor:
+        """Count rows; returns which were right, as a bool column.
+
+        The spare class ``layout.classes`` takes targets that do not count and predictions that do not exist, so that
+        no row has to be selected (which would synchronise a GPU).
+        """
+        classes = self.layout.classes
+        inside = (rows.target >= 0) & (rows.target < classes)
+        if rows.ignored is not None:
+            self.add("ignored", rows.ignored.sum())
+            self.add("out_of_range", (~(inside | rows.ignored)).sum())
+            inside = inside & ~rows.ignored
+        else:
+            self.add("out_of_range", (~inside).sum())
+        usable = inside & rows.finite & (rows.predicted >= 0) & (rows.predicted < classes)
+        target = torch.where(inside, rows.target, classes)
+        predicted = torch.where(usable, rows.predicted, classes)
+        right = usable & (target == predicted)
+        self._add_cells(target, predicted, right)
+        self.add("counted", inside.sum())
+        self.add("correct", right.sum())
+        self.add("nonfinite", (inside & ~rows.finite).sum())
+        if groups is not None:
+            self._add_groups(groups, right, inside)
+        if rows.sure is not None:
+            self._add_sureness(rows.sure, right, usable)
+        return right
+
+    def add_labels(self, decided: Tensor, target: Tensor, usable: Tensor, ignored: int | None) -> Tensor:
+        """Count a multilabel batch; a sample is right when every label that counts is; returns that as a bool column.
+
+        Args:
+            decided: bool (samples, labels).
+            target: same shape, 0/1 (soft labels: 1 from 0.5 on).
+            usable: where scores are finite, bool, same shape.
+            ignored: target value that does not count.
+        """
+        counts = (target >= 0) & (target <= 1)
+        skip = torch.zeros_like(counts) if ignored is None else target == ignored
+        self.add("ignored", skip.sum())
+        self.add("out_of_range", (~(counts | skip)).sum())
+        counts = counts & ~skip
+        truth, said = counts & (target >= 0.5), counts & usable & decided
+        hits = counts & usable & (truth == said)
+        right = (hits | ~counts).all(-1) & counts.any(-1)
+        for row, mask in enumerate((truth, said, truth & said)):
+            self.cells[row, :-1] += mask.sum(0)
+        self.add("counted", counts.any(-1).sum())
+        self.add("correct", right.sum())
+        self.add("nonfinite", (counts & ~usable).any(-1).sum())
+        self.add_sum("label_hits", hits.sum())
+        self.add_sum("label_n", counts.sum())
+        return right
+
+    def _add_cells(self, target: Tensor, predicted: Tensor, right: Tensor) -> None:
+        side = self.layout.classes + 1
+        if self.layout.table:
+            self.cells += histogram(target * side + predicted, side * side).view(side, side)
+            return
+        spare = torch.full_like(target, self.layout.classes)
+        self.cells[0] += histogram(target, side)
+        self.cells[1] += histogram(predicted, side)
+        self.cells[2] += histogram(torch.where(right, target, spare), side)
+
+    def _add_groups(self, groups: Tensor, right: Tensor, inside: Tensor) -> None:
+        size = self.layout.groups
+        spare = torch.full_like(groups, size)
+        known = (groups >= 0) & (groups < size)
+        for row, mask in enumerate((right, inside)):
+            self.groups[row] += histogram(torch.where(known & mask, groups, spare), size + 1)[:size]
+
+    def _add_sureness(self, sure: Sureness, right: Tensor, usable: Tensor) -> None:
+        if sure.index is not None:
+            right, usable = right[sure.index], usable[sure.index]
+        weight = (usable & sure.confidence.isfinite() & sure.entropy.isfinite()).to(self.sums.dtype)
+        confidence = torch.where(weight > 0, sure.confidence, 0).to(self.sums.dtype)
+        entropy = torch.where(weight > 0, sure.entropy, 0).to(self.sums.dtype)
+        self.add_sum("sure", weight.sum())
+        self.add_sum("confidence", confidence.sum())
+        self.add_sum("entropy", entropy.sum())
+        bucket = (confidence * BINS).long().clamp_(0, BINS - 1)
+        columns = torch.stack([weight, confidence, right.to(weight.dtype) * weight])
+        self.bins.index_add_(1, bucket, columns)
+
+
+def histogram(index: Tensor, size: int) -> Tensor:
+    """How often each value in ``[0, size)`` occurs, int64, without synchronisation."""
+    if index.is_cuda:  # bincount reads the largest value back to the host
+        return torch.zeros(size, dtype=torch.int64, device=index.device).scatter_add_(0, index, torch.ones_like(index))
+    return torch.bincount(index, minlength=size)

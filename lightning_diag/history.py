@@ -34,7 +34,7 @@ SIGNALS: Mapping[str, str] = {
     "val/confidence": "mean probability of the predicted class",
     "val/ece": "expected calibration error, 15 equal-width bins",
     "probe/train_loss": "loss of a fixed probe of the training set in eval mode",
-    "probe/train_acc": "accuracy of a fixed probe of the training set in eval mode",
+    "probe/train_acc": "accuracy of a fixed probe of the training set in eval mode (as a count: ``stages['probe']``)",
     "grad/norm": "mean global L2 norm of the gradient before clipping, over the sampled steps",
     "grad/norm_max": "largest global gradient norm of the sampled steps",
     "grad/cosine": "mean cosine between gradients of consecutive sampled steps",
@@ -49,6 +49,7 @@ SIGNALS: Mapping[str, str] = {
     "loss/step_max": "largest training step loss of the epoch",
     "loss/nonfinite_steps": "training steps with a non-finite loss",
     "batch/purity": "mean share of a training batch taken by its most common class",
+    "logged/{name}": "what the module itself logged in validation under ``name``, for names with acc, as callback_metrics has it",
     "lr": "learning rate of the first parameter group at the end of the epoch",
     "time/epoch": "seconds of the epoch, validation included",
     "ctc/{stage}/blank_share": "share of frames (masked by input lengths) whose argmax is the blank",
@@ -242,6 +243,7 @@ class SplitFacts:
         nonfinite_inputs: number of sampled samples with NaN or infinite inputs.
         distinct: distinct samples among ``hashed`` fingerprinted ones.
         label_purity: mean share of a batch taken by its most common class; purity_expected: the same under shuffling.
+        augmented: whether the data set gave different inputs when a few samples (8 are enough) were fetched twice.
     """
 
     size: int | None = None
@@ -266,6 +268,7 @@ class SplitFacts:
     hashed: int | None = None
     label_purity: float | None = None
     purity_expected: float | None = None
+    augmented: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +310,12 @@ class ModelFacts:
         constant_init: share of weight matrices that were constant at the start.
         outputs_are_probabilities: the values given to a cross entropy were already probabilities.
         class_axis_ok: False when the loss normalised over another axis than the classes.
+        norm_shift: how far the inputs are from what a pretrained model has seen: for the first normalisation layer with
+            running statistics that was already trained at fit start (``num_batches_tracked`` > 0 or statistics other than
+            0 and 1), the mean over its channels of |mean of the first training batch - running mean| / running standard
+            deviation; both statistics as they were before the first step. None without such a layer.
+        norm_scale: for the same layer and batch, the median over channels of (batch standard deviation / running
+            standard deviation).
     """
 
     name: str = ""
@@ -327,6 +336,8 @@ class ModelFacts:
     looks_fresh: bool | None = None
     outputs_are_probabilities: bool | None = None
     class_axis_ok: bool | None = None
+    norm_shift: float | None = None
+    norm_scale: float | None = None
     loss_name: str | None = None
     loss_weight: tuple[float, ...] = ()
     label_smoothing: float | None = None
@@ -334,7 +345,12 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimFacts:
-    """Optimiser, schedule and clipping, as configured."""
+    """Optimiser, schedule and clipping, as configured.
+
+    Attributes:
+        gradients_kept: sampled steps that began with the gradient of an earlier step still in ``.grad`` although no
+            accumulation was asked for (seen before the backward pass), of the sampled steps.
+    """
 
     optimizer: str | None = None
     scheduler: str | None = None
@@ -348,6 +364,7 @@ class OptimFacts:
     planned_epochs: int | None = None
     planned_steps: int | None = None
     early_stopping: str | None = None
+    gradients_kept: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,173 @@
+"""From a run and its diagnosis to the content of ``diagnosis.json``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lightning_diag
+from lightning_diag.findings import Clear, Crashed, Diagnosis, Finding, NotChecked
+from lightning_diag.history import Count, RunContext, RunHistory, StageRecord
+from lightning_diag.report.schema import EpochEntry, FindingEntry, MomentEntry, ReportEntry, RuleEntry, StageEntry, adapter
+from lightning_diag.report.sections import heading
+from lightning_diag.report.sections.epochs import TELLING, thinned
+from lightning_diag.report.sections.result import baseline_value
+from lightning_diag.report.sections.status import statuses
+from lightning_diag.report.view import View, interval
+
+EPOCHS = 200
+"""Rows of ``epochs``; longer runs are thinned like the table of the report."""
+ENTRIES = 1000
+"""Entries of any list of the context or of a stage (class names, counts, rows): with 1,000 classes nothing is cut."""
+
+
+def render_json(history: RunHistory, diagnosis: Diagnosis) -> str:
+    """The report as JSON under :func:`~lightning_diag.report.json_schema`; bounded like the Markdown."""
+    return adapter().dump_json(report_entry(history, diagnosis), indent=1).decode() + "\n"
+
+
+def report_entry(history: RunHistory, diagnosis: Diagnosis) -> ReportEntry:
+    """The same as a value."""
+    view = View(history=history, diagnosis=diagnosis)
+    left_out: dict[str, int] = {}
+    return ReportEntry(
+        tool=f"lightning_diag {lightning_diag.__version__}",
+        title=heading(view),
+        verdict=diagnosis.verdict,
+        findings=tuple(_finding(f) for f in diagnosis.findings),
+        not_established=diagnosis.not_established,
+        clear=tuple(_rule(c) for c in diagnosis.clear),
+        not_checked=tuple(_rule(c) for c in diagnosis.not_checked),
+        crashed=tuple(_rule(c) for c in diagnosis.crashed),
+        thresholds=diagnosis.thresholds,
+        moments=_moments(view),
+        epochs=_epochs(view, left_out),
+        stages=_stages(view, left_out),
+        context=_bounded(history.context, left_out),
+        left_out=left_out,
+    )
+
+
+def _finding(finding: Finding) -> FindingEntry:
+    return FindingEntry(
+        id=finding.code,
+        name=finding.name,
+        severity=finding.severity,
+        confidence=finding.confidence,
+        claim=finding.claim,
+        scope=finding.scope,
+        title=finding.title,
+        summary=finding.summary,
+        evidence=finding.evidence,
+        against=finding.against,
+        why=finding.why,
+        actions=finding.actions,
+        next_test=finding.next_test,
+        explains=finding.explains,
+        explained_by=finding.explained_by,
+        epoch=finding.epoch,
+    )
+
+
+def _rule(outcome: Clear | NotChecked | Crashed) -> RuleEntry:
+    return RuleEntry(
+        id=outcome.code,
+        name=outcome.name,
+        text=outcome.text if isinstance(outcome, Clear) else "",
+        reason=outcome.reason if isinstance(outcome, NotChecked) else "",
+        error=outcome.error if isinstance(outcome, Crashed) else "",
+    )
+
+
+def _moments(view: View) -> tuple[MomentEntry, ...]:
+    signal, _ = view.metric
+    baseline, target = view.history.context.baseline, view.history.context.target
+    found = []
+    if baseline is not None and signal:
+        count = baseline.correct if signal == "val/acc" else None
+        found.append(_moment("baseline", signal, baseline.epoch, baseline_value(baseline, signal), count))
+    for role, record in (("best", view.best), ("final", view.final)):
+        if record is not None:
+            found.append(_moment(role, signal, record.epoch, record.values[signal], view.count(record)))
+    if target is not None:
+        found.append(_moment("target", target.metric, None, target.value, None))
+    return tuple(found)
+
+
+def _moment(role: str, metric: str, epoch: int | None, value: float | None, count: Count | None) -> MomentEntry:
+    span = interval(count) if count is not None and count.n else None
+    bounds = (span.low, span.high) if span is not None else None
+    return MomentEntry(role=role, metric=metric, epoch=epoch, value=value, count=count, interval=bounds)
+
+
+def _epochs(view: View, left_out: dict[str, int]) -> tuple[EpochEntry, ...]:
+    words, records = statuses(view), view.history.epochs
+    kept = thinned([bool(TELLING & set(w)) for w in words], EPOCHS)
+    if len(kept) < len(records):
+        left_out["epochs"] = len(records)
+    return tuple(
+        EpochEntry(
+            epoch=records[i].epoch,
+            step=records[i].step,
+            values=records[i].values,
+            counts={name: s.correct for name, s in records[i].stages.items() if s.correct is not None},
+            lrs=records[i].lrs,
+            events=records[i].events,
+            status=words[i],
+        )
+        for i in kept
+    )
+
+
+def _stages(view: View, left_out: dict[str, int]) -> dict[str, StageEntry]:
+    names = dict.fromkeys(name for record in view.history.epochs for name in record.stages)
+    found = {}
+    for name in names:
+        rows = [(e, s) for e, s in view.history.stage(name) if s.classes or s.groups or s.confusions]
+        if rows:
+            found[name] = _stage(*rows[-1], f"stages.{name}", left_out)
+    return found
+
+
+def _stage(epoch: int, record: StageRecord, path: str, left_out: dict[str, int]) -> StageEntry:
+    return StageEntry(
+        epoch=epoch,
+        n=record.n,
+        classes=_cut(record.classes, f"{path}.classes", left_out),
+        confusions=_cut(record.confusions, f"{path}.confusions", left_out),
+        matrix=record.matrix,
+        groups=_cut(record.groups, f"{path}.groups", left_out),
+    )
+
+
+def _cut(items: tuple[object, ...], path: str, left_out: dict[str, int]) -> tuple[object, ...]:
+    """The first entries of a list, and the number there were when that is more."""
+    if len(items) > ENTRIES:
+        left_out[path] = len(items)
+    return items[:ENTRIES]
+
+
+def _bounded(context: RunContext, left_out: dict[str, int]) -> RunContext:
+    """The context with lists of at most :data:`ENTRIES`."""
+    cut = lambda items, path: _cut(items, f"context.{path}", left_out)  # noqa: E731  (a local abbreviation)
+    data = context.data
+    splits = {
+        key: replace(
+            split,
+            class_counts=cut(split.class_counts, f"data.{key}.class_counts"),
+            drawn_counts=cut(split.drawn_counts, f"data.{key}.drawn_counts"),
+        )
+        for key, split in (("train", data.train), ("val", data.val))
+    }
+    stop = replace(context.stop, probability=cut(context.stop.probability, "stop.probability"))
+    ctc = context.ctc and replace(context.ctc, never_emitted=cut(context.ctc.never_emitted, "ctc.never_emitted"))
+    pretrain = context.pretrain and replace(context.pretrain, blocks=cut(context.pretrain.blocks, "pretrain.blocks"))
+    return replace(
+        context,
+        class_names=cut(context.class_names, "class_names"),
+        samples=cut(context.samples, "samples"),
+        notes=cut(context.notes, "notes"),
+        data=replace(data, **splits),
+        stop=stop,
+        ctc=ctc,
+        pretrain=pretrain,
+    )

@@ -1,0 +1,151 @@
+"""Numbers as a report shows them: as many digits as they carry, and "0 %" or "100 %" only when that is exact."""
+
+from __future__ import annotations
+
+import math
+
+from lightning_diag.history import Count
+
+MISSING = ""
+"""What stands in a cell that was not measured: absent is not zero."""
+
+
+def integer(value: float | None) -> str:
+    """``12345`` as ``12,345``."""
+    return MISSING if value is None else f"{value:,.0f}" if math.isfinite(value) else nonfinite(value)
+
+
+def nonfinite(value: float) -> str:
+    """``NaN``, ``∞`` or ``−∞``."""
+    return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+
+
+def significant(value: float | None, digits: int = 3) -> str:
+    """``value`` with ``digits`` significant digits, plain between 0.001 and 100,000, else as ``1.2e-05``."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return nonfinite(value)
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if not 1e-3 <= size < 1e5:
+        return _scientific(value, digits)
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def _scientific(value: float, digits: int) -> str:
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa.replace('-', '−')}e{int(exponent)}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate or weight decay: two or three digits, ``5e-4``, ``0.001``, ``0.1``."""
+    if value is None or not math.isfinite(value) or value == 0:
+        return MISSING if value is None else significant(value)
+    if 1e-3 <= abs(value) < 1e3:
+        return f"{value:.3g}"
+    return _scientific(value, 3)
+
+
+def percent(fraction: float | None, n: int | None = None) -> str:
+    """A fraction as ``72 %``; one decimal from 1,000 samples on, where it means something.
+
+    Args:
+        fraction: in 0..1; NaN (nothing to divide by) shows as missing.
+        n: how many samples it rests on, where known.
+
+    Returns:
+        ``0 %`` and ``100 %`` only when exact, else ``< 1 %`` and ``> 99 %`` (``< 0.1 %`` with decimals).
+    """
+    if fraction is None or math.isnan(fraction):
+        return MISSING
+    return f"{_points(fraction, _decimals(n))} %"
+
+
+def _decimals(n: int | None) -> int:
+    return 1 if n is not None and n >= 1000 else 0
+
+
+def _points(fraction: float, decimals: int) -> str:
+    value = 100 * fraction
+    step = 10**-decimals
+    if 0 < value < step / 2:
+        return f"< {step:g}"
+    if 100 - step / 2 <= value < 100:
+        return f"> {100 - step:g}"
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def count(value: Count | None) -> str:
+    """``21/29 = 72 %``; empty for no samples."""
+    if value is None or value.n == 0:
+        return MISSING
+    return f"{value.k:,}/{value.n:,} = {percent(value.rate, value.n)}"
+
+
+def of(value: Count | None) -> str:
+    """``21/29``."""
+    return MISSING if value is None or value.n == 0 else f"{value.k:,}/{value.n:,}"
+
+
+def bounds(low: float, high: float, n: int | None = None) -> str:
+    """An interval of fractions in whole percent, ``54–85 %``; a bound that is not exactly 0 or 1 never shows as such."""
+    return f"{_bound(low, n)}–{_bound(high, n)} %"
+
+
+def brackets(low: float, high: float, n: int | None = None) -> str:
+    """An interval of fractions after its rate: ``[54, 85]``, in percent."""
+    return f"[{_bound(low, n)}, {_bound(high, n)}]"
+
+
+def _bound(fraction: float, n: int | None) -> str:
+    shown = _points(fraction, _decimals(n))
+    return shown if shown[0] not in "<>" else f"{100 * fraction:.2g}" if fraction < 0.5 else f"{_nines(fraction)}"
+
+
+def _nines(fraction: float) -> str:
+    """A fraction just below 1, in percent, with as many nines as it takes: 99.97."""
+    decimals = max(1, -math.floor(math.log10(100 * (1 - fraction)) + 1e-9))
+    return f"{100 * fraction - 0.5 * 10**-decimals:.{decimals}f}"
+
+
+def pvalue(value: float | None) -> str:
+    """``p = 0.41``, ``p = 5e-5``."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if value < 1e-6:
+        return "p < 1e-6"
+    return f"p = {value:.1g}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points: ``+14`` or ``−14``; ``0`` when it rounds to none."""
+    shown = f"{abs(100 * value):.0f}"
+    return shown if shown == "0" else f"{'+' if value > 0 else '−'}{shown}"
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min``, ``3.4 h``, ``2.1 days``."""
+    if seconds is None or not math.isfinite(seconds):
+        return MISSING
+    for limit, size, unit in ((10, 1, "s"), (100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.2g} {unit}" if limit == 10 else f"{_three(seconds / size)} {unit}"
+    return f"{_three(seconds / 86_400)} days"
+
+
+def _three(value: float) -> str:
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def magnitude(value: int | None) -> str:
+    """A number of parameters: ``2.98 M``, ``130 k``, ``512``."""
+    if value is None:
+        return MISSING
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)

@@ -1,0 +1,152 @@
+"""What was looked at and is fine, what could not be looked at, and with which settings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from lightning_diag.history import CaptureFacts, RunContext
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Bullets, Column, Item, Paragraph, Table, table
+from lightning_diag.report.escape import name, visible
+from lightning_diag.report.view import View
+
+NOTES = 30
+"""Notes of the observer that are printed; a run that produces more has said the same thing many times."""
+
+
+def words(kebab: str) -> str:
+    """``class-collapse`` as ``class collapse``."""
+    return kebab.replace("-", " ")
+
+
+def checked_and_clear(view: View) -> tuple[Block, ...]:
+    """All clear answers in one paragraph."""
+    clear = view.diagnosis.clear
+    if not clear:
+        return ()
+    texts = (f"{words(c.name)}{f' ({c.text})' if c.text else ''}" for c in clear)
+    return (Paragraph(text=" · ".join(texts)),)
+
+
+def not_checked(view: View) -> tuple[Block, ...]:
+    """Unchecked sicknesses gathered by reason, and rules that crashed."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for outcome in view.diagnosis.not_checked:
+        reasons[outcome.reason].append(words(outcome.name))
+    items = [Item(lead=_capital(reason), text=", ".join(names)) for reason, names in reasons.items()]
+    items += [
+        Item(lead=f"{c.code} {words(c.name)} failed", text=f"the rule raised {visible(c.error)[:300]}; please report it")
+        for c in view.diagnosis.crashed
+    ]
+    return (Bullets(items=tuple(items)),) if items else ()
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def configuration(view: View) -> tuple[Block, ...]:
+    """The run as it was configured, the observer's notes, and every threshold that was in use."""
+    rows = [row for row in _rows(view.history.context) if row[1]]
+    blocks: list[Block] = [table((Column("setting"), Column("value")), rows)] if rows else []
+    notes = view.history.context.notes
+    if notes:
+        items = tuple(Item(text=name(note, 400)) for note in notes[:NOTES])
+        more = (Item(text=f"{len(notes) - NOTES} more notes"),) if len(notes) > NOTES else ()
+        blocks.append(Bullets(items=items + more))
+    thresholds = _thresholds(view)
+    return tuple([*blocks, thresholds] if thresholds else blocks)
+
+
+def _rows(context: RunContext) -> list[tuple[str, str]]:
+    model, optim, stop = context.model, context.optim, context.stop
+    of = f", {numbers.magnitude(model.trainable)} trainable" if model.trainable != model.parameters else ""
+    return [
+        ("module", name(model.name) if model.name else ""),
+        ("parameters", numbers.magnitude(model.parameters) + of if model.parameters is not None else ""),
+        ("task", _task(context)),
+        ("loss", name(model.loss_name) if model.loss_name else ""),
+        ("predictions read from", "; ".join(dict.fromkeys(map(_capture, context.capture)))),
+        ("optimiser", _optimiser(context)),
+        ("schedule", name(optim.scheduler) if optim.scheduler else ""),
+        ("gradient clipping", _clip(context)),
+        ("accumulated batches", str(optim.accumulate) if (optim.accumulate or 1) > 1 else ""),
+        ("planned length", _planned(context)),
+        ("how it ended", _ended(context)),
+        ("resumed from", name(context.resumed_from, 100) if context.resumed_from else ""),
+        ("best judged by", f"{context.monitor} ({context.monitor_mode})" if context.monitor else ""),
+        ("early stopping", name(optim.early_stopping, 100) if optim.early_stopping else ""),
+        ("best weights kept in", name(stop.best_checkpoint, 100) if stop.best_checkpoint else ""),
+        ("devices", _devices(context)),
+        ("seed", str(context.seed) if context.seed is not None else ""),
+        ("time", numbers.duration(context.total_seconds)),
+        ("started", name(context.started) if context.started else ""),
+        ("record", name(context.source, 100) if context.source != "live" else ""),
+        ("versions", ", ".join(f"{name(k)} {name(v)}" for k, v in context.versions.items())),
+        *((name(key), name(value, 200)) for key, value in context.settings.items()),
+    ]
+
+
+def _task(context: RunContext) -> str:
+    classes = f", {context.classes:,} classes" if context.classes else ""
+    return f"{context.task}{classes}" if context.task else ""
+
+
+def _capture(facts: CaptureFacts) -> str:
+    source = facts.problem or facts.source or ""
+    more = f" ({len(facts.heads)} more loss calls: {', '.join(name(h) for h in facts.heads[:4])})" if facts.heads else ""
+    return f"{facts.stage}: {visible(source)}{more}" if source else ""
+
+
+def _optimiser(context: RunContext) -> str:
+    optim = context.optim
+    parts = [
+        name(optim.optimizer) if optim.optimizer else "",
+        f"learning rate {numbers.rate(optim.lr)}" if optim.lr is not None else "",
+        f"weight decay {numbers.rate(optim.weight_decay)}" if optim.weight_decay else "",
+        f"momentum {numbers.rate(optim.momentum)}" if optim.momentum else "",
+        "manual optimisation" if optim.automatic is False else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _clip(context: RunContext) -> str:
+    optim = context.optim
+    return f"{numbers.significant(optim.clip)} by {optim.clip_algorithm or 'norm'}" if optim.clip else ""
+
+
+def _planned(context: RunContext) -> str:
+    optim = context.optim
+    epochs = f"{optim.planned_epochs:,} epochs" if optim.planned_epochs else ""
+    steps = f"{optim.planned_steps:,} steps" if optim.planned_steps and optim.planned_steps > 0 else ""
+    return ", ".join(part for part in (epochs, steps) if part)
+
+
+def _ended(context: RunContext) -> str:
+    stop = context.stop
+    who = f" by {name(stop.stopper)}" if stop.stopper else ""
+    why = name(stop.reason or stop.error or "", 300) if stop.reason or stop.error else ""
+    status = "" if stop.status == "unknown" else f"{stop.status}{who}"
+    return ": ".join(part for part in (status, why) if part)
+
+
+def _devices(context: RunContext) -> str:
+    parts = (
+        f"{context.devices} × {context.accelerator or 'device'}" if context.devices else context.accelerator or "",
+        name(context.strategy) if context.strategy else "",
+        f"precision {name(context.precision)}" if context.precision else "",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _thresholds(view: View) -> Table | None:
+    rows = [
+        (code, ", ".join(f"{words(key.replace('_', ' '))} {_threshold(value)}" for key, value in values.items()))
+        for code, values in sorted(view.diagnosis.thresholds.items())
+        if values
+    ]
+    return table((Column("rule"), Column("thresholds")), rows) if rows else None
+
+
+def _threshold(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -1,0 +1,88 @@
+"""How the learning rate went, and what the stopping criterion thought."""
+
+from __future__ import annotations
+
+from lightning_diag.history import RunHistory
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Bullets, Figure, Item, Paragraph
+from lightning_diag.report.escape import name
+from lightning_diag.report.sections.causes import sentence
+from lightning_diag.report.view import View
+
+EVENTS = ("lr_cut", "lr_restart", "lr_rise")
+LISTED = 8
+"""Changes of the learning rate that are named one by one."""
+
+
+def learning_rate(view: View) -> tuple[Block, ...]:
+    """First, highest, lowest and last value, and where it was cut or restarted."""
+    series = view.history.series("lr").finite
+    if not len(series):
+        return ()
+    scheduler = view.history.context.optim.scheduler
+    head = f"{name(scheduler)}: " if scheduler else ""
+    return (Paragraph(text=sentence(head + _span(view.history)) + _groups(view.history) + _events(view.history)),)
+
+
+def _span(history: RunHistory) -> str:
+    series = history.series("lr").finite
+    first, last = series.values[0], series.values[-1]
+    low, high = min(series.values), max(series.values)
+    if low == high:
+        return f"constant at {numbers.rate(first)} in all {len(series)} recorded epochs"
+    top, bottom = series.best("max"), series.best("min")
+    parts = [f"{numbers.rate(first)} in epoch {series.epochs[0]}"]
+    if top is not None and high not in (first, last):
+        parts.append(f"highest {numbers.rate(high)} in epoch {top[0]}")
+    if bottom is not None and low not in (first, last):
+        parts.append(f"lowest {numbers.rate(low)} in epoch {bottom[0]}")
+    return ", ".join([*parts, f"{numbers.rate(last)} in epoch {series.epochs[-1]}"])
+
+
+def _groups(history: RunHistory) -> str:
+    """The other parameter groups, where their rates differ from the first one's."""
+    last = next((r for r in reversed(history.epochs) if len(set(r.lrs)) > 1), None)
+    if last is None:
+        return ""
+    shown = ", ".join(numbers.rate(lr) for lr in last.lrs[:LISTED])
+    more = f" and {len(last.lrs) - LISTED} more" if len(last.lrs) > LISTED else ""
+    return f" {len(last.lrs)} parameter groups, in epoch {last.epoch}: {shown}{more}."
+
+
+def _events(history: RunHistory) -> str:
+    words = {"lr_cut": "cut", "lr_restart": "restarted", "lr_rise": "raised"}
+    found = []
+    for kind in EVENTS:
+        at = [str(r.epoch) for r in history.epochs if any(e.kind == kind for e in r.events)]
+        if at:
+            more = f" and {len(at) - LISTED} more" if len(at) > LISTED else ""
+            found.append(f"{words[kind]} in epoch{'s' if len(at) > 1 else ''} {', '.join(at[:LISTED])}{more}")
+    return f" {sentence('; '.join(found))}" if found else ""
+
+
+def stopping(view: View) -> tuple[Block, ...]:
+    """What the adaptive criterion would have done, and what that would have saved or missed."""
+    stop = view.history.context.stop
+    blocks: list[Block] = [Figure(name="stopping", alt="probability that the best still improves")]
+    blocks = blocks if "stopping" in view.figures else []
+    items = []
+    if stop.would_stop_epoch is not None:
+        text = f"{name(stop.would_stop_reason, 300)}" if stop.would_stop_reason else ""
+        items.append(Item(lead=f"Would have stopped after epoch {stop.would_stop_epoch}.", text=sentence(text)))
+        items.append(Item(text=_saved(view)))
+    elif stop.probability:
+        epoch, value = stop.probability[-1]
+        items.append(Item(text=f"Probability that the best still improves, after epoch {epoch}: {numbers.percent(value)}."))
+    kept = tuple(item for item in items if item.text or item.lead)
+    return tuple([*blocks, Bullets(items=kept)] if kept else blocks)
+
+
+def _saved(view: View) -> str:
+    stop = view.history.context.stop
+    parts = [
+        f"{stop.saved_epochs} epochs" if stop.saved_epochs else "",
+        numbers.duration(stop.saved_seconds) if stop.saved_seconds else "",
+    ]
+    saved = " and ".join(part for part in parts if part)
+    missed = f"it would have missed {numbers.percent(stop.missed_gain)} of the gain" if stop.missed_gain is not None else ""
+    return sentence("; ".join(t for t in (f"that saves {saved}" if saved else "", missed) if t))

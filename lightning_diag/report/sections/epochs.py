@@ -1,0 +1,105 @@
+"""The epoch table: every row of a short run, of a long one the rows that matter and some between them."""
+
+from __future__ import annotations
+
+from lightning_diag.history import Baseline, EpochRecord
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Column, table
+from lightning_diag.report.sections.status import statuses
+from lightning_diag.report.view import View, shown, with_interval
+
+ROWS = 24
+"""Rows of the table: what fits on one screen."""
+TELLING = frozenset({"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"})
+"""Words that make a row worth its place in a thinned table."""
+
+
+def epochs(view: View) -> tuple[Block, ...]:
+    """The table with a status word per row."""
+    records = view.history.epochs
+    if not records:
+        return ()
+    words = statuses(view)
+    kept = thinned([bool(TELLING & set(w)) for w in words], ROWS)
+    columns = _columns(view)
+    rows = [tuple(_cell(view, records[i], c.title) for c in columns[:-1]) + (", ".join(words[i][:3]),) for i in kept]
+    start = _baseline_row(view.history.context.baseline, columns)
+    rows = [start, *rows] if start else rows
+    note = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
+    strong = tuple(i for i, row in enumerate(rows) if row[-1].split(", ")[0] in {"drop", "diverged", "best"})
+    return (table(columns, rows, note=note if len(kept) < len(records) else "", strong=strong),)
+
+
+def thinned(telling: list[bool], rows: int) -> list[int]:
+    """Positions to show: both ends, the telling ones (at most half the rows, evenly chosen), and even steps between."""
+    size = len(telling)
+    if size <= rows:
+        return list(range(size))
+    marked = [i for i, tells in enumerate(telling) if tells]
+    kept = {0, size - 1, *_evenly(marked, rows // 2)}
+    for step in _evenly(list(range(size)), rows):
+        if len(kept) < rows:
+            kept.add(step)
+    return sorted(kept)
+
+
+def _evenly(items: list[int], most: int) -> list[int]:
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _columns(view: View) -> tuple[Column, ...]:
+    """The columns a run of this task can fill; the empty ones are dropped later."""
+    present = set(view.history.signals())
+    loaders = [s for s in _further_loaders(view) if f"{s}/acc" in present or f"{s}/loss" in present]
+    names = ["epoch", "train acc", "val acc", *(f"{s} acc" for s in loaders), "train TER", "val TER"]
+    names += ["train loss", "val loss", *(f"{s} loss" for s in loaders), "blank", "blank expected"]
+    monitored = view.metric[0]
+    if monitored and monitored not in _SIGNALS.values():
+        names.append(monitored)
+    return (*(Column(n, numeric=True) for n in names), Column("learning rate", numeric=True), Column("status"))
+
+
+def _further_loaders(view: View) -> list[str]:
+    return sorted({s for record in view.history.epochs[-1:] for s in record.stages if s.startswith("val:")})[:4]
+
+
+_SIGNALS = {
+    "train acc": "train/acc",
+    "val acc": "val/acc",
+    "train TER": "ctc/train/ter",
+    "val TER": "ctc/val/ter",
+    "train loss": "train/loss",
+    "val loss": "val/loss",
+    "blank": "ctc/val/blank_share",
+    "blank expected": "ctc/val/blank_expected",
+}
+
+
+def _cell(view: View, record: EpochRecord, column: str) -> str:
+    if column == "epoch":
+        return view.epoch_label(record)
+    if column == "learning rate":
+        return numbers.rate(record.values.get("lr", record.lrs[0] if record.lrs else None))
+    signal = _SIGNALS.get(column, column.replace(" ", "/"))
+    value = record.values.get(signal)
+    if column.endswith(" acc"):
+        count = view.count(record, signal)
+        interval = with_interval(count) if column != "train acc" else numbers.count(count)
+        return interval or shown(signal, value)
+    if column.startswith("blank"):
+        return numbers.percent(value)
+    return shown(signal, value)
+
+
+def _baseline_row(baseline: Baseline | None, columns: tuple[Column, ...]) -> tuple[str, ...] | None:
+    if baseline is None:
+        return None
+    cells = {
+        "epoch": "" if baseline.epoch is None else str(baseline.epoch),
+        "val acc": with_interval(baseline.correct) or numbers.percent(baseline.value),
+        "val loss": numbers.significant(baseline.loss),
+        "status": "baseline",
+    }
+    return tuple(cells.get(c.title, "") for c in columns)

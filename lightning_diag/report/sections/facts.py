@@ -1,0 +1,165 @@
+"""The data of both splits, and what became of the pretrained weights."""
+
+from __future__ import annotations
+
+from lightning_diag.history import Count, PretrainFacts, SplitFacts
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, Verbatim, table
+from lightning_diag.report.escape import name, quoted
+from lightning_diag.report.sections.causes import sentence
+from lightning_diag.report.view import View, with_interval
+
+BLOCKS = 20
+"""Blocks of a checkpoint that are listed; of more, those with the smallest equal share."""
+
+
+def data(view: View) -> tuple[Block, ...]:
+    """Both splits side by side, and how they relate."""
+    facts = view.history.context.data
+    left, right = _split(facts.train, view), _split(facts.val, view)
+    rows = [(key, left.get(key, ""), right.get(key, "")) for key in left if left.get(key) or right.get(key)]
+    columns = (Column(""), Column("training", numeric=True), Column("validation", numeric=True))
+    blocks: list[Block] = [table(columns, rows)] if rows else []
+    items = tuple(Item(text=text) for text in _relations(view) if text)
+    return tuple([*blocks, Bullets(items=items)] if items else blocks)
+
+
+def _split(split: SplitFacts, view: View) -> dict[str, str]:
+    return {
+        "samples": numbers.integer(split.size),
+        "batches × batch size": f"{split.batches:,} × {split.batch_size:,}" if split.batches and split.batch_size else "",
+        "order": _order(split),
+        "smallest and largest class": _extremes(split.class_counts, view),
+        "drawn in the first epoch": _extremes(split.drawn_counts, view) if split.drawn_counts != split.class_counts else "",
+        "share of a batch's most common class": _purity(split),
+        "input mean ± std": _pair(split.input_mean, split.input_std, " ± "),
+        "input range": _pair(split.input_min, split.input_max, " to "),
+        "std of single features": _pair(split.feature_std_min, split.feature_std_max, " to "),
+        "features that do not vary": numbers.percent(split.constant_features) if split.constant_features else "",
+        "samples with NaN or infinite inputs": _of_sampled(split),
+        "distinct among fingerprinted": _distinct(split),
+    }
+
+
+def _order(split: SplitFacts) -> str:
+    shuffled = "" if split.shuffled is None else "shuffled" if split.shuffled else "fixed order"
+    parts = (shuffled, name(split.sampler) if split.sampler else "", "last batch dropped" if split.drop_last else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _extremes(counts: tuple[int, ...], view: View) -> str:
+    """``44 (pillow) to 81 (my_mouth_is_dry), 1.8 : 1``."""
+    present = [(n, i) for i, n in enumerate(counts) if n]
+    if len(present) < 2:
+        return ""
+    (low, at_low), (high, at_high) = min(present), max(present, key=lambda pair: (pair[0], -pair[1]))
+    empty = len(counts) - len(present)
+    without = f"; {empty:,} classes without a sample" if empty else ""
+    if low == high:
+        return f"{low:,} each{without}"
+    return f"{low:,} ({view.label(at_low)}) to {high:,} ({view.label(at_high)}), {numbers.significant(high / low, 2)} : 1{without}"
+
+
+def _purity(split: SplitFacts) -> str:
+    if split.label_purity is None:
+        return ""
+    expected = f" (shuffled: up to {numbers.percent(split.purity_expected)})" if split.purity_expected is not None else ""
+    return f"{numbers.percent(split.label_purity)}{expected}"
+
+
+def _pair(first: float | None, second: float | None, between: str) -> str:
+    if first is None or second is None:
+        return ""
+    return f"{numbers.significant(first)}{between}{numbers.significant(second)}"
+
+
+def _of_sampled(split: SplitFacts) -> str:
+    if split.nonfinite_inputs is None or not split.sampled:
+        return ""
+    return f"{split.nonfinite_inputs:,} of {split.sampled:,}"
+
+
+def _distinct(split: SplitFacts) -> str:
+    return f"{split.distinct:,} of {split.hashed:,}" if split.distinct is not None and split.hashed else ""
+
+
+def _relations(view: View) -> list[str]:
+    facts, model = view.history.context.data, view.history.context.model
+    trainable, size = model.trainable, facts.train.size
+    per_sample = f"{numbers.significant(trainable / size, 2)} trainable parameters per training sample." if trainable and size else ""
+    return [per_sample, _overlap(facts.overlap, low_cardinality=facts.low_cardinality), _shift(view), _padding(view)]
+
+
+def _overlap(overlap: Count | None, *, low_cardinality: bool) -> str:
+    if overlap is None or not overlap.n:
+        return ""
+    why = " (few distinct inputs: some equal ones are expected by chance)" if low_cardinality else ""
+    return f"Validation samples that are also in training: {with_interval(overlap)}{why}."
+
+
+def _shift(view: View) -> str:
+    facts = view.history.context.data
+    parts = [
+        f"feature means differ by {numbers.significant(facts.shift_smd, 2)} standard deviations on average"
+        if facts.shift_smd is not None
+        else "",
+        f"a classifier tells the splits apart with an AUC of {numbers.significant(facts.shift_auc, 2)} (0.5: cannot)"
+        if facts.shift_auc is not None
+        else "",
+        f"two-sample test {numbers.pvalue(facts.shift_pvalue)}" if facts.shift_pvalue is not None else "",
+    ]
+    text = ", ".join(part for part in parts if part)
+    return f"Training against validation inputs: {text}." if text else ""
+
+
+def _padding(view: View) -> str:
+    stage = view.history.last_stage("val")
+    if stage is None:
+        return ""
+    padded = f"{stage.padded:,} validation samples were repeated to make the ranks even." if stage.padded else ""
+    partial = "" if stage.complete else "The last validation did not cover the whole loader."
+    return " ".join(part for part in (padded, partial) if part)
+
+
+def pretrained(view: View) -> tuple[Block, ...]:
+    """The verdict with its reason, block by block, and the line that would load what was not loaded."""
+    facts = view.history.context.pretrain
+    if facts is None:
+        return ()
+    what = f"{quoted(facts.checkpoint, 100)} → {quoted(facts.module)}" if facts.checkpoint and facts.module else ""
+    lead = f"{facts.verdict[:1].upper()}{facts.verdict[1:]}"
+    blocks: list[Block] = [Paragraph(lead=f"{lead}.", text=" ".join(t for t in (sentence(what), sentence(facts.reason)) if t))]
+    if "pretrained" in view.figures:
+        blocks.append(Figure(name="pretrained", alt="how far each block has moved from the checkpoint"))
+    items = tuple(Item(text=text) for text in _shares(facts) if text)
+    blocks += [Bullets(items=items)] if items else []
+    blocks += [_blocks(facts)] if facts.blocks else []
+    if facts.fix:
+        blocks += [Paragraph(text="This line loads it (tried on this checkpoint and module):"), Verbatim(text=facts.fix, language="python")]
+    return tuple(blocks)
+
+
+def _shares(facts: PretrainFacts) -> list[str]:
+    whole = f" of {numbers.magnitude(facts.parameters)} parameters compared" if facts.parameters else ""
+    numbers_of = [
+        f"{numbers.percent(facts.equal)} equal the checkpoint" if facts.equal is not None else "",
+        f"{numbers.percent(facts.aligned)} could be aligned by name" if facts.aligned is not None else "",
+        f"cosine of the aligned weights {numbers.significant(facts.cosine)}" if facts.cosine is not None else "",
+        f"relative distance {numbers.significant(facts.relative_l2)}" if facts.relative_l2 is not None else "",
+    ]
+    shares = ", ".join(part for part in numbers_of if part)
+    head = ", ".join(str(name(n, 60)) for n in facts.head_mismatch[:6])
+    more = f" and {len(facts.head_mismatch) - 6} more" if len(facts.head_mismatch) > 6 else ""
+    return [
+        f"{shares}{whole}." if shares else "",
+        "The checkpoint itself looks freshly initialised." if facts.checkpoint_untrained else "",
+        f"Found in the checkpoint under {quoted(facts.checkpoint_key)}." if facts.checkpoint_key else "",
+        f"Shapes differ: {head}{more}." if head else "",
+    ]
+
+
+def _blocks(facts: PretrainFacts) -> Block:
+    rows = sorted(facts.blocks, key=lambda b: b.equal)[:BLOCKS] if len(facts.blocks) > BLOCKS else facts.blocks
+    lines = [(name(b.block, 60), numbers.magnitude(b.parameters), numbers.percent(b.equal)) for b in rows]
+    note = f"{BLOCKS} of {len(facts.blocks):,} blocks: the least equal." if len(facts.blocks) > BLOCKS else ""
+    return table((Column("block"), Column("parameters", numeric=True), Column("equal to the checkpoint", numeric=True)), lines, note)

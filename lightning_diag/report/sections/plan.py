@@ -1,0 +1,73 @@
+"""What to do, in order: now, with the data, with the model, and which experiments come next.
+
+Nothing stands here that a cause above already says; the plan orders the causes and adds what they left out.
+"""
+
+from __future__ import annotations
+
+from lightning_diag.findings import Finding
+from lightning_diag.report.document import Block, Bullets, Item
+from lightning_diag.report.escape import quoted
+from lightning_diag.report.sections.causes import ACTIONS_IN_PLACE, sentence
+from lightning_diag.report.view import View, shown, title
+
+FAMILIES = {
+    "1": "Model and training", "2": "Model and training", "3": "Data", "4": "Model and training",
+    "5": "Weights", "6": "Data", "7": "Loop",
+}  # fmt: skip
+"""First digit of a code: where its remedy is applied."""
+ORDER = ("Now", "Loop", "Weights", "Data", "Model and training", "Next experiments")
+
+
+def plan(view: View) -> tuple[Block, ...]:
+    """An ordered list; empty when the causes already say all."""
+    causes = view.diagnosis.causes
+    steps: dict[str, list[str]] = {key: [] for key in ORDER}
+    steps["Now"] += [text for text in (_keep(view), _first(causes)) if text]
+    for finding in causes:
+        steps[FAMILIES.get(finding.code[2:3], "Now")] += finding.actions[ACTIONS_IN_PLACE:]
+    steps["Next experiments"] += _experiments(view, causes)
+    said: set[str] = {action for finding in causes for action in finding.actions[:ACTIONS_IN_PLACE]}
+    items = []
+    for key in ORDER:
+        new = [text for text in dict.fromkeys(steps[key]) if text not in said]
+        said.update(new)
+        if new:
+            items.append(Item(lead=key, text=" ".join(sentence(text) for text in new)))
+    return (Bullets(items=tuple(items), ordered=True),) if items else ()
+
+
+def _keep(view: View) -> str:
+    """Which weights to go on with, when the last ones are not the best."""
+    best, final, (signal, mode) = view.best, view.final, view.metric
+    if best is None or final is None or not view.diagnosis.causes:
+        return ""
+    start = view.history.context.baseline
+    better_start = start is not None and start.correct is not None and signal == "val/acc"
+    if start is not None and start.correct is not None and better_start and start.correct.rate > best.values[signal]:
+        where = f" of epoch {start.epoch}" if start.epoch is not None else ""
+        return f"Keep the checkpoint{where} that this fit started from; nothing since has been better"
+    if best is final or best.values[signal] == final.values.get(signal):
+        return ""
+    path = view.history.context.stop.best_checkpoint
+    at = f" ({quoted(path, 80)})" if path else ""
+    return (
+        f"Go on from epoch {best.epoch}{at}, not from the last weights: {title(signal)} "
+        f"{shown(signal, best.values[signal])} against {shown(signal, final.values[signal])}"
+    )
+
+
+def _first(causes: tuple[Finding, ...]) -> str:
+    """In which order to take the causes."""
+    tests = [str(rank) for rank, finding in enumerate(causes, 1) if finding.next_test]
+    if len(causes) < 2 or not tests:
+        return ""
+    rest = " and ".join(filter(None, [", ".join(tests[1:-1]), tests[-1]])) if len(tests) > 1 else ""
+    then = f", then {rest}" if rest else ""
+    return f"Run the check of cause {tests[0]} first{then}; change one thing at a time, and validate before and after"
+
+
+def _experiments(view: View, causes: tuple[Finding, ...]) -> list[str]:
+    """Tests of findings that are printed without one: symptoms and things to know."""
+    rest = (f for f in view.diagnosis.findings if f not in causes)
+    return [f.next_test for f in rest if f.next_test]

@@ -1,0 +1,156 @@
+"""Baseline, best, final and target, each with its interval and what an exact test says."""
+
+from __future__ import annotations
+
+from lightning_diag.history import Baseline, Count, EpochRecord, Target
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Column, table
+from lightning_diag.report.view import View, interval_text, shown, title
+from lightning_diag.statistics import best_of_bias, binomial, fisher, mcnemar
+
+ESTABLISHED = 0.05
+"""Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
+
+
+def result(view: View) -> tuple[Block, ...]:
+    """The table, and below it what picking the best of many evaluations does to the best."""
+    signal, _ = view.metric
+    if not signal:
+        return ()
+    rows = [row for row in (_baseline(view), _best(view), _final(view), _target(view)) if row]
+    columns = (
+        Column(""),
+        Column("epoch", numeric=True),
+        Column(title(signal), numeric=True),
+        Column("95 % interval", numeric=True),
+        Column("against the target" if view.history.context.target else "against the best"),
+    )
+    return (table(columns, rows, note=" ".join(_notes(view))),)
+
+
+def _row(view: View, what: str, record: EpochRecord, remark: str) -> tuple[str, ...]:
+    signal, _ = view.metric
+    count = view.count(record)
+    value = numbers.count(count) or shown(signal, record.values.get(signal))
+    return (what, view.epoch_label(record), value, interval_text(count), remark)
+
+
+def _baseline(view: View) -> tuple[str, ...] | None:
+    baseline, (signal, _) = view.history.context.baseline, view.metric
+    if baseline is None:
+        return None
+    count = baseline.correct if signal == "val/acc" else None
+    number = baseline_value(baseline, signal)
+    if number is None:
+        return None
+    epoch = "" if baseline.epoch is None else str(baseline.epoch)
+    remark = _against_target(view, count, number)
+    value = numbers.count(count) or shown(signal, number)
+    return (f"baseline ({baseline.source})", epoch, value, interval_text(count), remark)
+
+
+def baseline_value(baseline: Baseline, signal: str) -> float | None:
+    """The baseline in the metric that counts: its count, its loss, or the bare value the user gave."""
+    if signal == "val/loss":
+        return baseline.loss
+    if baseline.correct is not None and baseline.correct.n:
+        return baseline.correct.rate if signal == "val/acc" else None
+    return baseline.value
+
+
+def _best(view: View) -> tuple[str, ...] | None:
+    record = view.best
+    if record is None or len(view.evaluated) < 2:
+        return None
+    if record is view.final:
+        return None
+    return _row(view, _best_word(view), record, _against_target(view, view.count(record), record.values[view.metric[0]]))
+
+
+def _best_word(view: View) -> str:
+    return "best after resuming" if view.history.context.resumed_epoch is not None else "best"
+
+
+def _final(view: View) -> tuple[str, ...] | None:
+    record = view.final
+    if record is None:
+        return None
+    word = "best and final" if record is view.best and len(view.evaluated) > 1 else "final"
+    value = record.values[view.metric[0]]
+    against = _against_target(view, view.count(record), value) if view.history.context.target else _against_best(view)
+    return _row(view, word, record, against)
+
+
+def _target(view: View) -> tuple[str, ...] | None:
+    target = view.history.context.target
+    if target is None:
+        return None
+    about = "" if target.metric == view.metric[0] else f" ({title(target.metric)})"
+    return (f"target{about}", "", f"{'≥' if target.mode == 'max' else '≤'} {shown(target.metric, target.value)}", "", "")
+
+
+def _against_target(view: View, count: Count | None, value: float) -> str:
+    target = view.history.context.target
+    if target is None or target.metric != view.metric[0]:
+        return ""
+    if _reached(target, value):
+        return "reached" if count is None else _reached_text(count, target)
+    if count is None or count.n == 0:
+        return "missed"
+    p = binomial(count, target.value)
+    if p < ESTABLISHED:
+        return f"below the target, established ({numbers.pvalue(p)})"
+    return f"below the target, which is not ruled out ({numbers.pvalue(p)})"
+
+
+def _reached(target: Target, value: float) -> bool:
+    return value >= target.value if target.mode == "max" else value <= target.value
+
+
+def _reached_text(count: Count, target: Target) -> str:
+    p = binomial(count, target.value)
+    how = "above it is established" if p < ESTABLISHED else "above it is not established"
+    return f"reached; a true rate {how} ({numbers.pvalue(p)})"
+
+
+def _against_best(view: View) -> str:
+    """The final evaluation against the best one, paired by sample where the record allows it."""
+    best, final = view.best, view.final
+    if best is None or final is None or best is final:
+        return ""
+    first, last = view.count(best), view.count(final)
+    if first is None or last is None or first == last:
+        return ""
+    p, how = _compare(view, first, last)
+    lost = numbers.points(last.rate - first.rate)
+    word = "established" if p < ESTABLISHED else "not established"
+    return f"{lost} points against epoch {best.epoch}: {word} ({numbers.pvalue(p)}, {how})"
+
+
+def _compare(view: View, first: Count, last: Count) -> tuple[float, str]:
+    best, final = view.best, view.final
+    paired = final.stages["val"].paired if final is not None and "val" in final.stages else None
+    if paired is not None and best is not None and paired.reference_epoch == best.epoch:
+        return mcnemar(paired.gained, paired.lost), f"paired: {paired.lost} lost, {paired.gained} gained"
+    return fisher(first, last), "Fisher's exact test"
+
+
+def _notes(view: View) -> list[str]:
+    """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
+    notes = []
+    against = _against_best(view) if view.history.context.target else ""
+    if against:
+        notes.append(f"Final: {against}.")
+    count = view.count(view.best)
+    looks = len(view.evaluated)
+    bias = best_of_bias(count.n, count.rate, looks) if count is not None else 0.0
+    if bias >= 0.01:
+        notes.append(
+            f"The best of {looks} evaluations is partly luck: by chance alone it may overstate its rate "
+            f"by up to {100 * bias:.0f} points."
+        )
+    if count is None and view.metric[0] == "val/acc":
+        notes.append("No interval: the record does not say how many samples were validated.")
+    return notes
+
+

@@ -1,0 +1,87 @@
+"""CTC: the signals that tell an all-blank warm-up from a collapse, and what the calls of the loss showed."""
+
+from __future__ import annotations
+
+from lightning_diag.history import CTCFacts, EpochRecord
+from lightning_diag.report import numbers
+from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, table
+from lightning_diag.report.sections.causes import sentence
+from lightning_diag.report.view import View
+
+TOKENS = 20
+"""Tokens named in a sentence."""
+
+SIGNALS = (
+    ("blank_share", "frames whose most likely output is the blank", True),
+    ("blank_expected", "the same for one frame per token", True),
+    ("emit_ratio", "emitted tokens per reference token", False),
+    ("loss_ratio", "loss over that of the best output that ignores the input", False),
+    ("ter", "token error rate", True),
+)
+
+
+def ctc(view: View) -> tuple[Block, ...]:
+    """Signals at the first, best and last epoch, then the facts of the set-up."""
+    facts = view.history.context.ctc
+    blocks: list[Block] = [Figure(name="ctc", alt="blank share, emitted tokens, loss ratio and token error rate")]
+    blocks = blocks if "ctc" in view.figures else []
+    rows = _rows(view)
+    if rows:
+        records = _moments(view)
+        columns = tuple(Column(f"epoch {view.epoch_label(r)}", numeric=True) for r in records)
+        blocks.append(table((Column(""), *columns), rows))
+    items = tuple(Item(text=text) for text in _facts(view, facts) if text) if facts is not None else ()
+    return tuple([*blocks, Bullets(items=items)] if items else blocks)
+
+
+def _moments(view: View) -> list[EpochRecord]:
+    """First, best and last record with CTC signals."""
+    records = [r for r in view.history.epochs if any(key.startswith("ctc/") for key in r.values)]
+    wanted = [*records[:1], *([view.best] if view.best in records else []), *records[-1:]]
+    return [r for at, r in enumerate(wanted) if r is not None and not any(r is w for w in wanted[:at])]
+
+
+def _rows(view: View) -> list[tuple[str, ...]]:
+    moments = _moments(view)
+    rows = []
+    for stage in ("train", "val"):
+        for key, text, percent in SIGNALS:
+            values = [r.values.get(f"ctc/{stage}/{key}") for r in moments]
+            if any(v is not None for v in values):
+                word = "training" if stage == "train" else "validation"
+                cells = (numbers.percent(v) if percent else numbers.significant(v, 2) for v in values)
+                rows.append((f"{word}: {text}", *cells))
+    return rows
+
+
+def _facts(view: View, facts: CTCFacts) -> list[str]:
+    never = ", ".join(view.label(i) for i in facts.never_emitted[:TOKENS])
+    more = f" and {len(facts.never_emitted) - TOKENS:,} more" if len(facts.never_emitted) > TOKENS else ""
+    return [
+        _blank(facts),
+        f"The best output that ignores the input costs {numbers.significant(facts.trivial_loss)} nats per token."
+        if facts.trivial_loss is not None else "",
+        *(sentence(text) for _, text in facts.checks),
+        f"Lines with fewer frames than labels need: {numbers.count(facts.infeasible)}." if facts.infeasible and facts.infeasible.n else "",
+        f"Target tokens that equal the blank: {numbers.count(facts.blank_in_targets)}."
+        if facts.blank_in_targets and facts.blank_in_targets.k else "",
+        f"Target tokens outside the output: {numbers.count(facts.out_of_range)}." if facts.out_of_range and facts.out_of_range.k else "",
+        f"Never emitted on validation: {never}{more}." if never else "",
+        _confused(view, facts),
+        f"Token error rate after the best renaming of tokens: {numbers.percent(facts.mapping_ter)}." if facts.mapping_ter is not None else "",
+    ]  # fmt: skip
+
+
+def _blank(facts: CTCFacts) -> str:
+    if facts.blank is None:
+        return ""
+    decoder = f", of the decoder {facts.decoder_blank}" if facts.decoder_blank is not None else ""
+    classes = f" of {facts.classes:,} outputs" if facts.classes else ""
+    inf = "" if facts.zero_infinity is None else f"; `zero_infinity={facts.zero_infinity}`"
+    return f"Blank index of the loss {facts.blank}{classes}{decoder}{inf}."
+
+
+def _confused(view: View, facts: CTCFacts) -> str:
+    pairs = (f"{view.label(c.target)} → {view.label(c.predicted)} ({c.count:,}×)" for c in facts.confused_tokens[:8])
+    text = ", ".join(pairs)
+    return f"Most frequent substitutions: {text}." if text else ""

@@ -1,0 +1,130 @@
+"""One word per epoch: what happened there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lightning_diag.history import Count, EpochRecord
+from lightning_diag.report.sections.result import baseline_value
+from lightning_diag.report.view import View
+from lightning_diag.statistics import noise
+
+SIGMAS = 3.0
+"""A fall from the evaluation before counts as a drop beyond three standard errors: by chance once in about 700."""
+
+ENDINGS = {"finished": "final", "stopped": "stopped", "interrupted": "interrupted", "exception": "crashed", "running": "running"}
+EVENTS = {
+    "resume": "resumed",
+    "lr_restart": "learning rate restarts",
+    "lr_rise": "learning rate rises",
+    "would_stop": "would stop",
+    "partial": "partial",
+    "not_loaded": "weights not loaded",
+}
+"""Events that are shown as a word; the others follow from the numbers."""
+
+
+@dataclass
+class _Course:
+    """What has to be remembered from one epoch to the next."""
+
+    best: float
+    before: float | None = None
+    before_count: Count | None = None
+    fell_from: float | None = None
+
+
+def statuses(view: View) -> list[tuple[str, ...]]:
+    """The words of every record of the history, most telling first (empty where there is nothing to say)."""
+    spread = _spread(view)
+    overfits = _overfitting_from(view)
+    course = _start(view)
+    last = len(view.history.epochs) - 1
+    words = []
+    for at, record in enumerate(view.history.epochs):
+        found = [*_events(record), *_judge(view, record, course, spread)]
+        if overfits is not None and at > overfits[0] and _worse_but_fitting(record, overfits[1]):
+            found = [w for w in found if w != "level"] + ["overfitting"]
+        ending = ENDINGS.get(view.history.context.stop.status, "final") if at == last else None
+        words.append(tuple(dict.fromkeys([*found, ending] if ending else found)))
+    return words
+
+
+def _start(view: View) -> _Course:
+    signal, mode = view.metric
+    baseline = view.history.context.baseline
+    value = baseline_value(baseline, signal) if baseline is not None else None
+    count = baseline.correct if baseline is not None and signal == "val/acc" else None
+    worst = -math.inf if mode == "max" else math.inf
+    return _Course(best=worst if value is None else value, before=value, before_count=count)
+
+
+def _events(record: EpochRecord) -> Iterator[str]:
+    return (EVENTS[event.kind] for event in record.events if event.kind in EVENTS)
+
+
+def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> Iterator[str]:
+    """Words for the monitored value, and the memory moved on by one evaluation."""
+    signal, mode = view.metric
+    value = record.values.get(signal)
+    if any(not math.isfinite(record.values.get(name, 0.0)) for name in (signal, "train/loss", "val/loss")):
+        yield "diverged"
+    if value is None or not math.isfinite(value):
+        return
+    sign, count = (1.0 if mode == "max" else -1.0), view.count(record)
+    better = sign * (value - course.best) > 0
+    if _fell(value, count, course, sign, spread):
+        course.fell_from = course.best
+        yield "drop"
+    elif record is view.best and len(view.evaluated) > 1:
+        yield "best" if better else "best of this fit"
+    elif better and course.before is not None:
+        yield "improving"
+    elif course.fell_from is not None:
+        yield "recovering" if course.before is not None and sign * (value - course.before) > 0 else "level"
+    elif course.before is not None:
+        yield "level"
+    course.best = value if better else course.best
+    course.fell_from = None if better else course.fell_from
+    course.before, course.before_count = value, count
+
+
+def _fell(value: float, count: Count | None, course: _Course, sign: float, spread: float) -> bool:
+    """Whether the value is worse than the one before by more than chance makes plausible."""
+    if course.before is None:
+        return False
+    fall = sign * (course.before - value)
+    error = spread
+    if count is not None and course.before_count is not None and count.n and course.before_count.n:
+        pooled = (count.k + course.before_count.k) / (count.n + course.before_count.n)
+        error = math.sqrt(pooled * (1 - pooled) * (1 / count.n + 1 / course.before_count.n))
+    return fall > SIGMAS * error > 0
+
+
+def _spread(view: View) -> float:
+    """Standard error of a difference of two evaluations, from the noise of the series itself."""
+    series = view.history.series(view.metric[0]).finite
+    return math.sqrt(2) * noise(series.values)
+
+
+def _overfitting_from(view: View) -> tuple[int, EpochRecord] | None:
+    """(position, record) of the lowest validation loss, if the diagnosis says that it overfits."""
+    if view.diagnosis.finding("LD201") is None:
+        return None
+    found = view.history.series("val/loss").best("min")
+    if found is None:
+        return None
+    return next(((i, r) for i, r in enumerate(view.history.epochs) if r.epoch == found[0]), None)
+
+
+def _worse_but_fitting(record: EpochRecord, lowest: EpochRecord) -> bool:
+    """Validation loss above its lowest while training has gone on improving."""
+    pairs = [(record.values.get(n), lowest.values.get(n)) for n in ("val/loss", "train/loss", "train/acc")]
+    (val, val_low), (loss, loss_low), (acc, acc_low) = pairs
+    if val is None or val_low is None or not val > val_low:
+        return False
+    if loss is not None and loss_low is not None:
+        return loss < loss_low
+    return acc is not None and acc_low is not None and acc >= acc_low

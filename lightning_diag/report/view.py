@@ -1,0 +1,137 @@
+"""What every section asks of a run, worked out once: which metric counts, where it was best, how a count is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lightning_diag.findings import Diagnosis
+from lightning_diag.history import ClassRow, Count, EpochRecord, RunHistory, StageRecord
+from lightning_diag.report import numbers
+from lightning_diag.report.escape import Name, name
+from lightning_diag.statistics import Interval, wilson
+
+TITLES: Mapping[str, str] = {
+    "train/loss": "training loss",
+    "val/loss": "validation loss",
+    "train/acc": "training accuracy",
+    "val/acc": "validation accuracy",
+    "train/balanced_acc": "balanced accuracy on training",
+    "val/balanced_acc": "balanced accuracy on validation",
+    "train/macro_f1": "macro F1 on training",
+    "val/macro_f1": "macro F1 on validation",
+    "ctc/train/ter": "token error rate on training",
+    "ctc/val/ter": "token error rate on validation",
+}
+"""Names of signals in sentences and headings; others are shown under their own name."""
+
+FRACTIONS = ("acc", "balanced_acc", "macro_f1", "ter", "top5_acc", "recall", "precision", "f1", "wer", "cer")
+"""Last parts of signal names whose values are fractions, shown as percent."""
+
+
+def is_fraction(signal: str) -> bool:
+    """Whether a signal is shown in percent."""
+    return signal.rsplit("/", 1)[-1] in FRACTIONS
+
+
+def shown(signal: str, value: float | None, n: int | None = None) -> str:
+    """A value of ``signal``: percent for rates, three digits otherwise."""
+    if value is None or not is_fraction(signal):
+        return numbers.significant(value)
+    return numbers.percent(value, n)
+
+
+def title(signal: str) -> str:
+    """The signal in words."""
+    return TITLES.get(signal, signal)
+
+
+def interval(count: Count) -> Interval:
+    """Wilson's interval, whose end is exactly 0 or 1 where all or none were right."""
+    found = wilson(count)
+    return Interval(0.0 if count.k == 0 else found.low, 1.0 if count.k == count.n else found.high)
+
+
+def with_interval(count: Count | None) -> str:
+    """``21/29 = 72 % [54, 85]``."""
+    if count is None or count.n == 0:
+        return numbers.MISSING
+    found = interval(count)
+    return f"{numbers.count(count)} {numbers.brackets(found.low, found.high, count.n)}"
+
+
+def interval_text(count: Count | None) -> str:
+    """``54–85 %``."""
+    if count is None or count.n == 0:
+        return numbers.MISSING
+    found = interval(count)
+    return numbers.bounds(found.low, found.high, count.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A run and its diagnosis as the sections read them; ``figures`` maps the names of drawn figures to their links."""
+
+    history: RunHistory
+    diagnosis: Diagnosis
+    figures: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def metric(self) -> tuple[str, str]:
+        """(signal, mode) by which *best* is judged; ``("", "max")`` when nothing was measured."""
+        return self.history.monitored() or ("", "max")
+
+    @cached_property
+    def best(self) -> EpochRecord | None:
+        """The record with the best monitored value."""
+        return self.history.best_record()
+
+    @cached_property
+    def evaluated(self) -> tuple[EpochRecord, ...]:
+        """The records that measured the monitored signal."""
+        return tuple(r for r in self.history.epochs if self.metric[0] in r.values)
+
+    @cached_property
+    def final(self) -> EpochRecord | None:
+        """The last record that measured the monitored signal."""
+        return self.evaluated[-1] if self.evaluated else None
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether an epoch was evaluated more than once, so that rows need the step to be told apart."""
+        return len({r.epoch for r in self.history.epochs}) < len(self.history.epochs)
+
+    def count(self, record: EpochRecord | None, signal: str = "") -> Count | None:
+        """The count behind an accuracy (``val/acc`` unless asked otherwise), where it was recorded as one."""
+        signal = signal or self.metric[0]
+        stage, _, metric = signal.partition("/")
+        if record is None or metric != "acc" or stage not in record.stages:
+            return None
+        return record.stages[stage].correct
+
+    def last_classes(self, stage: str) -> tuple[int | None, StageRecord | None]:
+        """(epoch, record) of the last evaluation that kept a row per class."""
+        return next(((e, s) for e, s in reversed(self.history.stage(stage)) if s.classes), (None, None))
+
+    def classes_at(self, epoch: int, stage: str) -> dict[int, ClassRow]:
+        """Class rows by index of one epoch; empty where they were not kept."""
+        record = self.history.record(epoch)
+        rows = record.stages[stage].classes if record is not None and stage in record.stages else ()
+        return {row.index: row for row in rows}
+
+    @cached_property
+    def _shared_labels(self) -> frozenset[str]:
+        """Labels that more than one class has (equal names, or names equal after shortening)."""
+        labels = Counter(name(text) for text in self.history.context.class_names)
+        return frozenset(label for label, times in labels.items() if times > 1)
+
+    def label(self, index: int) -> Name:
+        """The class as the report calls it; its number is added where the name alone would be ambiguous."""
+        label = name(self.history.class_name(index))
+        return Name(f"{label} ({index})") if label in self._shared_labels else label
+
+    def epoch_label(self, record: EpochRecord) -> str:
+        """``41``, or ``41 (step 1200)`` where an epoch was evaluated more than once."""
+        return f"{record.epoch} (step {record.step})" if self.repeats and record.step is not None else str(record.epoch)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from lightning_diag.report.jsonfile import render_json
 from lightning_diag.report.markdown import finding_markdown, history_markdown, render_markdown
-
 from lightning_diag.report.schema import ReportEntry, json_schema, read_json
 
-__all__ = ["ReportEntry", "finding_markdown", "history_markdown", "json_schema", "read_json", "render_json", "render_markdown"]
+__all__ = [
+    "ReportEntry",
+    "finding_markdown",
+    "history_markdown",
+    "json_schema",
+    "read_json",
+    "render_json",
+    "render_markdown",
+]

@@ -6,6 +6,7 @@ Texts are prose or :class:`~lightning_diag.report.escape.Name`; nothing here is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_diag.findings import Claim, Severity
@@ -132,7 +133,9 @@ class Report:
         return next((s for s in self.sections if s.key == key), None)
 
 
-def table(columns: tuple[Column, ...], rows: list[tuple[str, ...]], note: str = "", strong: tuple[int, ...] = ()) -> Table:
+def table(
+    columns: tuple[Column, ...], rows: Sequence[tuple[str, ...]], note: str = "", strong: tuple[int, ...] = ()
+) -> Table:
     """A table without the columns that no row fills (a column without a title, such as a status, is kept if filled)."""
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     lines = tuple(Row(cells=tuple(row[i] for i in kept), strong=at in strong) for at, row in enumerate(rows))

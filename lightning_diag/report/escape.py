@@ -90,7 +90,9 @@ def _inline(text: str, bar: str) -> str:
     if isinstance(text, Name):
         return _NAME_ACTIVE.sub(_escape, line)
     parts = _CODE_SPAN.split(line)
-    return "".join(f"`{part.replace('|', bar)}`" if i % 2 else _ACTIVE.sub(_escape, part) for i, part in enumerate(parts))
+    return "".join(
+        f"`{part.replace('|', bar)}`" if i % 2 else _ACTIVE.sub(_escape, part) for i, part in enumerate(parts)
+    )
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import lightning_diag
 from lightning_diag.findings import Clear, Crashed, Diagnosis, Finding, NotChecked
-from lightning_diag.history import Count, RunContext, RunHistory, StageRecord
-from lightning_diag.report.schema import EpochEntry, FindingEntry, MomentEntry, ReportEntry, RuleEntry, StageEntry, adapter
+from lightning_diag.history import Count, RunContext, RunHistory, SplitFacts, StageRecord
+from lightning_diag.report.schema import (
+    EpochEntry,
+    FindingEntry,
+    MomentEntry,
+    ReportEntry,
+    RuleEntry,
+    StageEntry,
+    write_json,
+)
 from lightning_diag.report.sections import heading
 from lightning_diag.report.sections.epochs import TELLING, thinned
 from lightning_diag.report.sections.result import baseline_value
 from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, interval
 
+_T = TypeVar("_T")
 EPOCHS = 200
 """Rows of ``epochs``; longer runs are thinned like the table of the report."""
 ENTRIES = 1000
@@ -22,7 +32,7 @@ ENTRIES = 1000
 
 def render_json(history: RunHistory, diagnosis: Diagnosis) -> str:
     """The report as JSON under :func:`~lightning_diag.report.json_schema`; bounded like the Markdown."""
-    return adapter().dump_json(report_entry(history, diagnosis), indent=1).decode() + "\n"
+    return write_json(report_entry(history, diagnosis))
 
 
 def report_entry(history: RunHistory, diagnosis: Diagnosis) -> ReportEntry:
@@ -139,7 +149,7 @@ def _stage(epoch: int, record: StageRecord, path: str, left_out: dict[str, int])
     )
 
 
-def _cut(items: tuple[object, ...], path: str, left_out: dict[str, int]) -> tuple[object, ...]:
+def _cut(items: tuple[_T, ...], path: str, left_out: dict[str, int]) -> tuple[_T, ...]:
     """The first entries of a list, and the number there were when that is more."""
     if len(items) > ENTRIES:
         left_out[path] = len(items)
@@ -148,26 +158,28 @@ def _cut(items: tuple[object, ...], path: str, left_out: dict[str, int]) -> tupl
 
 def _bounded(context: RunContext, left_out: dict[str, int]) -> RunContext:
     """The context with lists of at most :data:`ENTRIES`."""
-    cut = lambda items, path: _cut(items, f"context.{path}", left_out)  # noqa: E731  (a local abbreviation)
-    data = context.data
-    splits = {
-        key: replace(
-            split,
-            class_counts=cut(split.class_counts, f"data.{key}.class_counts"),
-            drawn_counts=cut(split.drawn_counts, f"data.{key}.drawn_counts"),
-        )
-        for key, split in (("train", data.train), ("val", data.val))
-    }
-    stop = replace(context.stop, probability=cut(context.stop.probability, "stop.probability"))
-    ctc = context.ctc and replace(context.ctc, never_emitted=cut(context.ctc.never_emitted, "ctc.never_emitted"))
-    pretrain = context.pretrain and replace(context.pretrain, blocks=cut(context.pretrain.blocks, "pretrain.blocks"))
+    stop = replace(context.stop, probability=_cut(context.stop.probability, "context.stop.probability", left_out))
+    never = _cut(context.ctc.never_emitted, "context.ctc.never_emitted", left_out) if context.ctc else ()
+    blocks = _cut(context.pretrain.blocks, "context.pretrain.blocks", left_out) if context.pretrain else ()
     return replace(
         context,
-        class_names=cut(context.class_names, "class_names"),
-        samples=cut(context.samples, "samples"),
-        notes=cut(context.notes, "notes"),
-        data=replace(data, **splits),
+        class_names=_cut(context.class_names, "context.class_names", left_out),
+        samples=_cut(context.samples, "context.samples", left_out),
+        notes=_cut(context.notes, "context.notes", left_out),
+        data=replace(
+            context.data,
+            train=_split(context.data.train, "context.data.train", left_out),
+            val=_split(context.data.val, "context.data.val", left_out),
+        ),
         stop=stop,
-        ctc=ctc,
-        pretrain=pretrain,
+        ctc=context.ctc and replace(context.ctc, never_emitted=never),
+        pretrain=context.pretrain and replace(context.pretrain, blocks=blocks),
+    )
+
+
+def _split(split: SplitFacts, path: str, left_out: dict[str, int]) -> SplitFacts:
+    return replace(
+        split,
+        class_counts=_cut(split.class_counts, f"{path}.class_counts", left_out),
+        drawn_counts=_cut(split.drawn_counts, f"{path}.drawn_counts", left_out),
     )

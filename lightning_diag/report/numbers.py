@@ -58,7 +58,7 @@ def percent(fraction: float | None, n: int | None = None) -> str:
         n: how many samples it rests on, where known.
 
     Returns:
-        ``0 %`` and ``100 %`` only when exact, else ``< 1 %`` and ``> 99 %`` (``< 0.1 %`` with decimals).
+        ``0 %`` and ``100 %`` only when exact, else with more decimals: ``99.97 %``.
     """
     if fraction is None or math.isnan(fraction):
         return MISSING
@@ -70,13 +70,12 @@ def _decimals(n: int | None) -> int:
 
 
 def _points(fraction: float, decimals: int) -> str:
-    value = 100 * fraction
-    step = 10**-decimals
-    if 0 < value < step / 2:
-        return f"< {step:g}"
-    if 100 - step / 2 <= value < 100:
-        return f"> {100 - step:g}"
-    return f"{value:.{decimals}f}".replace("-", "−")
+    """A fraction in percent, with more decimals where fewer would round it to exactly 0 or 100."""
+    for digits in range(decimals, 6):
+        text = f"{100 * fraction:.{digits}f}"
+        if float(text) not in (0.0, 100.0) or fraction in (0.0, 1.0):
+            return text.replace("-", "−")
+    return "> 99.999" if fraction > 0.5 else "< 0.00001"
 
 
 def count(value: Count | None) -> str:
@@ -93,32 +92,12 @@ def of(value: Count | None) -> str:
 
 def bounds(low: float, high: float, n: int | None = None) -> str:
     """An interval of fractions in whole percent, ``54–85 %``; a bound that is not exactly 0 or 1 never shows as such."""
-    return f"{_bound(low, n)}–{_bound(high, n)} %"
+    return f"{_points(low, _decimals(n))}–{_points(high, _decimals(n))} %"
 
 
 def brackets(low: float, high: float, n: int | None = None) -> str:
     """An interval of fractions after its rate: ``[54, 85]``, in percent."""
-    return f"[{_bound(low, n)}, {_bound(high, n)}]"
-
-
-def _bound(fraction: float, n: int | None) -> str:
-    shown = _points(fraction, _decimals(n))
-    return shown if shown[0] not in "<>" else f"{100 * fraction:.2g}" if fraction < 0.5 else f"{_nines(fraction)}"
-
-
-def _nines(fraction: float) -> str:
-    """A fraction just below 1, in percent, with as many nines as it takes: 99.97."""
-    decimals = max(1, -math.floor(math.log10(100 * (1 - fraction)) + 1e-9))
-    return f"{100 * fraction - 0.5 * 10**-decimals:.{decimals}f}"
-
-
-def pvalue(value: float | None) -> str:
-    """``p = 0.41``, ``p = 5e-5``."""
-    if value is None or math.isnan(value):
-        return MISSING
-    if value < 1e-6:
-        return "p < 1e-6"
-    return f"p = {value:.1g}" if value < 0.1 else f"p = {value:.2f}"
+    return f"[{_points(low, _decimals(n))}, {_points(high, _decimals(n))}]"
 
 
 def points(value: float) -> str:

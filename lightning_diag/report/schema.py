@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import ConfigDict, WithJsonSchema
+from typing import TYPE_CHECKING, Any
 
 from lightning_diag.errors import RecordError
 from lightning_diag.findings import SCHEMA_VERSION, Claim, Evidence, NotEstablished, Severity
@@ -19,13 +17,6 @@ from lightning_diag.history import ClassRow, Confusion, Count, Event, GroupRow, 
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-Number = Annotated[
-    float, WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}]})
-]
-"""A float; JSON has no NaN, and a diverged loss is not a missing one: non-finite values are written as words."""
-
-_CONFIG = ConfigDict(ser_json_inf_nan="strings", extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +65,7 @@ class MomentEntry:
     role: str
     metric: str
     epoch: int | None = None
-    value: Number | None = None
+    value: float | None = None
     count: Count | None = None
     interval: tuple[float, float] | None = None
 
@@ -85,9 +76,9 @@ class EpochEntry:
 
     epoch: int
     step: int | None = None
-    values: Mapping[str, Number] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, Count] = field(default_factory=dict)
-    lrs: tuple[Number, ...] = ()
+    lrs: tuple[float, ...] = ()
     events: tuple[Event, ...] = ()
     status: tuple[str, ...] = ()
 
@@ -123,7 +114,7 @@ class ReportEntry:
     clear: tuple[RuleEntry, ...] = ()
     not_checked: tuple[RuleEntry, ...] = ()
     crashed: tuple[RuleEntry, ...] = ()
-    thresholds: Mapping[str, Mapping[str, Number | str | bool | None]] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, float | int | str | bool | None]] = field(default_factory=dict)
     moments: tuple[MomentEntry, ...] = ()
     epochs: tuple[EpochEntry, ...] = ()
     stages: Mapping[str, StageEntry] = field(default_factory=dict)
@@ -135,14 +126,44 @@ class ReportEntry:
 def adapter() -> TypeAdapter[ReportEntry]:
     """Writes and checks the file."""
     from pydantic import TypeAdapter
-    from pydantic.dataclasses import dataclass as checked
 
-    return TypeAdapter(checked(ReportEntry, config=_CONFIG))
+    return TypeAdapter(ReportEntry)
+
+
+def write_json(entry: ReportEntry) -> str:
+    """``entry`` as JSON text; JSON has no NaN, and a diverged loss is not a missing one, so both are words there."""
+    from pydantic_core import to_json
+
+    plain = adapter().dump_python(entry)
+    try:
+        text = to_json(plain, indent=1, inf_nan_mode="strings")
+    except ValueError:  # half a surrogate pair in a name of the run: no encoding has bytes for it
+        text = to_json(_encodable(plain), indent=1, inf_nan_mode="strings")
+    return text.decode() + "\n"
+
+
+def _encodable(value: Any) -> Any:
+    """``value`` with half surrogate pairs written as backslash escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(inner) for key, inner in value.items()}
+    return [_encodable(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of ``diagnosis.json``."""
-    schema = adapter().json_schema(mode="validation")
+    from pydantic.json_schema import GenerateJsonSchema
+    from pydantic_core.core_schema import FloatSchema
+
+    class WithWords(GenerateJsonSchema):
+        """Floats may be one of three words."""
+
+        def float_schema(self, schema: FloatSchema) -> dict[str, Any]:
+            words = {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}
+            return {"anyOf": [super().float_schema(schema), words]}
+
+    schema = adapter().json_schema(schema_generator=WithWords)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "lightning_diag diagnosis"}
 
 
@@ -158,7 +179,9 @@ def read_json(text: str | bytes) -> ReportEntry:
         found = adapter().validate_json(text)
     except (ValidationError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[:3]
-        raise RecordError(f"diagnosis.json: expected the schema of `lightning-diag schema`, got {' '.join(first)}") from error
+        raise RecordError(
+            f"diagnosis.json: expected the schema of `lightning-diag schema`, got {' '.join(first)}"
+        ) from error
     if found.schema_version > SCHEMA_VERSION:
         raise RecordError(
             f"diagnosis.json has schema version {found.schema_version}, this library reads up to {SCHEMA_VERSION}: "

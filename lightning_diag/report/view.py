@@ -22,12 +22,14 @@ TITLES: Mapping[str, str] = {
     "val/balanced_acc": "balanced accuracy on validation",
     "train/macro_f1": "macro F1 on training",
     "val/macro_f1": "macro F1 on validation",
+    "lr": "learning rate",
+    "ctc/val/blank_share": "blank frames on validation",
     "ctc/train/ter": "token error rate on training",
     "ctc/val/ter": "token error rate on validation",
 }
 """Names of signals in sentences and headings; others are shown under their own name."""
 
-FRACTIONS = ("acc", "balanced_acc", "macro_f1", "ter", "top5_acc", "recall", "precision", "f1", "wer", "cer")
+FRACTIONS = ("acc", "blank_share", "balanced_acc", "macro_f1", "ter", "top5_acc", "recall", "precision", "f1", "wer", "cer")
 """Last parts of signal names whose values are fractions, shown as percent."""
 
 

@@ -69,7 +69,11 @@ def resumed() -> RunHistory:
         if train_k:
             stages["train"] = StageRecord(n=224, correct=Count(k=train_k, n=224), classes=train)
         values = {"train/acc": acc, "val/acc": k / 29, "val/loss": loss, "train/loss": train_loss, "lr": lr}
-        events = {22: (Event(kind="resume", text="from stage.ckpt"),), 31: (Event(kind="lr_restart"),), 41: (Event(kind="stop"),)}
+        events = {
+            22: (Event(kind="resume", text="from stage.ckpt"),),
+            31: (Event(kind="lr_restart"),),
+            41: (Event(kind="stop"),),
+        }
         records.append(EpochRecord(epoch=epoch, values=values, stages=stages, lrs=(lr,), events=events.get(epoch, ())))
     return RunHistory(context=_resumed_context(), epochs=tuple(records))
 
@@ -82,8 +86,16 @@ def _resumed_context() -> RunContext:
         model=ModelFacts(name="LipNet", parameters=2_980_000, trainable=2_980_000, loss_name="cross_entropy"),
         data=DataFacts(
             train=SplitFacts(
-                size=231, batches=28, batch_size=8, class_counts=(81, 62, 44, 44), sampler="WeightedRandomSampler",
-                shuffled=True, drop_last=True, drawn_counts=(58, 57, 55, 54), input_mean=0.02, input_std=0.98,
+                size=231,
+                batches=28,
+                batch_size=8,
+                class_counts=(81, 62, 44, 44),
+                sampler="WeightedRandomSampler",
+                shuffled=True,
+                drop_last=True,
+                drawn_counts=(58, 57, 55, 54),
+                input_mean=0.02,
+                input_std=0.98,
             ),  # fmt: skip
             val=SplitFacts(size=29, batches=4, batch_size=8, class_counts=(4, 8, 10, 7), shuffled=False),
             overlap=Count(k=0, n=29),
@@ -96,8 +108,12 @@ def _resumed_context() -> RunContext:
             CaptureFacts(stage="val", source="loss call cross_entropy", task="multiclass"),
         ),
         stop=StopFacts(
-            status="stopped", stopper="EarlyStopping", reason="val_acc did not improve in the last 10 records",
-            would_stop_epoch=34, would_stop_reason="the chance that a later epoch beats epoch 31 fell below 5 %", saved_epochs=7,
+            status="stopped",
+            stopper="EarlyStopping",
+            reason="val_acc did not improve in the last 10 records",
+            would_stop_epoch=34,
+            would_stop_reason="the chance that a later epoch beats epoch 31 fell below 5 %",
+            saved_epochs=7,
             saved_seconds=210.0,
             probability=tuple((e, p) for e, p in zip(range(22, 42), [0.9 - 0.045 * i for i in range(20)], strict=True)),
         ),  # fmt: skip
@@ -171,9 +187,14 @@ def resumed_diagnosis() -> Diagnosis:
                 needed="To tell 72 % from 59 % unpaired you need about 190 samples per evaluation",
             ),
         ),
-        clear=(Clear(code="LD301", name="class-collapse", text="4 of 4 classes predicted"), Clear(code="LD101", name="non-finite-loss")),
+        clear=(
+            Clear(code="LD301", name="class-collapse", text="4 of 4 classes predicted"),
+            Clear(code="LD101", name="non-finite-loss"),
+        ),
         not_checked=(
-            NotChecked(code="LD501", name="weights-not-loaded", reason="no checkpoint was named (add `PretrainLoadVerifier`)"),
+            NotChecked(
+                code="LD501", name="weights-not-loaded", reason="no checkpoint was named (add `PretrainLoadVerifier`)"
+            ),
             NotChecked(code="LD401", name="ctc-blank-collapse", reason="no CTC loss in this run"),
             NotChecked(code="LD402", name="ctc-blank-index", reason="no CTC loss in this run"),
         ),
@@ -243,7 +264,10 @@ def healthy() -> RunHistory:
         each = tuple(
             ClassRow(index=i, support=36, predicted=36, correct=min(36, k // 10 + (i < k % 10))) for i in range(10)
         )
-        matrix = tuple(tuple(r.correct if i == j else (36 - r.correct if j == (i + 1) % 10 else 0) for j in range(10)) for i, r in enumerate(each))
+        matrix = tuple(
+            tuple(r.correct if i == j else (36 - r.correct if j == (i + 1) % 10 else 0) for j in range(10))
+            for i, r in enumerate(each)
+        )
         stages = {"val": StageRecord(n=360, correct=Count(k=k, n=360), classes=each, matrix=matrix)}
         records.append(EpochRecord(epoch=epoch, values=values, stages=stages, lrs=(values["lr"],)))
     context = RunContext(task="multiclass", classes=10, class_names=tuple("0123456789"), model=ModelFacts(name="Net", parameters=12_000, trainable=12_000),
@@ -263,10 +287,26 @@ def large(epochs: int = 10_000, classes: int = 1000) -> RunHistory:
     for epoch in range(epochs):
         rate = 1 - 0.9 * math.exp(-5 * epoch / epochs)
         keep = epoch in (0, epochs - 1)
-        each = tuple(ClassRow(index=i, support=50, predicted=50, correct=min(50, int(50 * rate * (i % 97) / 60))) for i in range(classes)) if keep else ()
+        each = (
+            tuple(
+                ClassRow(index=i, support=50, predicted=50, correct=min(50, int(50 * rate * (i % 97) / 60)))
+                for i in range(classes)
+            )
+            if keep
+            else ()
+        )
         n = 50 * classes
         count = Count(k=int(n * rate), n=n)
-        values = {"train/loss": 7 * (1 - rate) + 0.01, "val/loss": 7.1 * (1 - rate) + 0.3, "val/acc": count.rate, "lr": 1e-3}
-        records.append(EpochRecord(epoch=epoch, values=values, stages={"val": StageRecord(n=n, correct=count, classes=each)}, lrs=(1e-3,)))
+        values = {
+            "train/loss": 7 * (1 - rate) + 0.01,
+            "val/loss": 7.1 * (1 - rate) + 0.3,
+            "val/acc": count.rate,
+            "lr": 1e-3,
+        }
+        records.append(
+            EpochRecord(
+                epoch=epoch, values=values, stages={"val": StageRecord(n=n, correct=count, classes=each)}, lrs=(1e-3,)
+            )
+        )
     names = tuple(f"n{i:08d} a class with a rather long descriptive name, number {i}" for i in range(classes))
     return RunHistory(context=RunContext(task="multiclass", classes=classes, class_names=names), epochs=tuple(records))

@@ -46,7 +46,9 @@ SECTIONS: tuple[tuple[str, str, Builder], ...] = (
 def build(view: View) -> Report:
     """The report of a run: every section that has something to say."""
     built = ((key, title, builder(view)) for key, title, builder in SECTIONS)
-    sections = tuple(Section(key=key, title=_title(key, title, view), blocks=blocks) for key, title, blocks in built if blocks)
+    sections = tuple(
+        Section(key=key, title=_title(key, title, view), blocks=blocks) for key, title, blocks in built if blocks
+    )
     return Report(title=heading(view), verdict=view.diagnosis.verdict, sections=sections)
 
 

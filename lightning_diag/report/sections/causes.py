@@ -34,7 +34,7 @@ def _known(finding: Finding) -> Item:
     """A finding in one line: an ``info``, or the symptom of one."""
     parts = [finding.summary, *_new(finding.evidence, finding.summary)]
     parts += [f"{action}" for action in finding.actions[:ACTIONS_IN_PLACE]]
-    return Item(lead=f"{finding.title} · {finding.code}", text=" ".join(sentence(part) for part in parts))
+    return Item(lead=f"{finding.title} · {finding.code}:", text=" ".join(sentence(part) for part in parts))
 
 
 def cause(finding: Finding, rank: int, view: View) -> Cause:
@@ -60,7 +60,7 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
 def _symptom(finding: Finding) -> Item:
     parts = (finding.summary, *_new(finding.evidence, finding.summary))
     return Item(
-        lead=f"{finding.title} · {finding.code} · {finding.severity}", text=" ".join(sentence(part) for part in parts)
+        lead=f"{finding.title} · {finding.code} · {finding.severity}:", text=" ".join(sentence(part) for part in parts)
     )
 
 

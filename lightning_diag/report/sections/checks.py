@@ -33,9 +33,11 @@ def not_checked(view: View) -> tuple[Block, ...]:
     reasons: dict[str, list[str]] = defaultdict(list)
     for outcome in view.diagnosis.not_checked:
         reasons[outcome.reason].append(words(outcome.name))
-    items = [Item(lead=_capital(reason), text=", ".join(names)) for reason, names in reasons.items()]
+    items = [Item(lead=f"{_capital(reason)}:", text=", ".join(names)) for reason, names in reasons.items()]
     items += [
-        Item(lead=f"{c.code} {words(c.name)} failed", text=f"the rule raised {visible(c.error)[:300]}; please report it")
+        Item(
+            lead=f"{c.code} {words(c.name)} failed:", text=f"the rule raised {visible(c.error)[:300]}; please report it"
+        )
         for c in view.diagnosis.crashed
     ]
     return (Bullets(items=tuple(items)),) if items else ()
@@ -94,7 +96,9 @@ def _task(context: RunContext) -> str:
 
 def _capture(facts: CaptureFacts) -> str:
     source = facts.problem or facts.source or ""
-    more = f" ({len(facts.heads)} more loss calls: {', '.join(name(h) for h in facts.heads[:4])})" if facts.heads else ""
+    more = (
+        f" ({len(facts.heads)} more loss calls: {', '.join(name(h) for h in facts.heads[:4])})" if facts.heads else ""
+    )
     return f"{facts.stage}: {visible(source)}{more}" if source else ""
 
 

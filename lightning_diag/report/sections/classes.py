@@ -10,6 +10,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, table
 from lightning_diag.report.escape import Name, name
 from lightning_diag.report.view import View, interval, with_interval
+from lightning_diag.words import p as p_text
 
 ROWS = 40
 """Classes that are listed; of more, the lowest recalls (by the upper end of their interval)."""
@@ -152,7 +153,7 @@ def _gap(group: Count, total: Count) -> str:
     rest = Count(k=total.k - group.k, n=total.n - group.n)
     if not rest.n or not group.n:
         return ""
-    return f"{numbers.points(group.rate - rest.rate)} points ({numbers.pvalue(fisher(group, rest))})"
+    return f"{numbers.points(group.rate - rest.rate)} points ({p_text(fisher(group, rest))})"
 
 
 def confused_pairs(view: View) -> tuple[Block, ...]:
@@ -164,10 +165,20 @@ def confused_pairs(view: View) -> tuple[Block, ...]:
     rows = {row.index: row for row in stage.classes}
     back = {(c.target, c.predicted): c.count for c in pairs}
     lines = [
-        (view.label(c.target), view.label(c.predicted), _share(c, rows), numbers.integer(back.get((c.predicted, c.target), 0)))
+        (
+            view.label(c.target),
+            view.label(c.predicted),
+            _share(c, rows),
+            numbers.integer(back.get((c.predicted, c.target), 0)),
+        )
         for c in pairs[:PAIRS]
     ]
-    columns = (Column("class"), Column("taken for"), Column("times", numeric=True), Column("the other way", numeric=True))
+    columns = (
+        Column("class"),
+        Column("taken for"),
+        Column("times", numeric=True),
+        Column("the other way", numeric=True),
+    )
     note = f"{PAIRS} of {len(pairs):,} pairs." if len(pairs) > PAIRS else ""
     return (table(columns, lines, note=note),)
 

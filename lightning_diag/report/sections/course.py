@@ -72,7 +72,9 @@ def stopping(view: View) -> tuple[Block, ...]:
         items.append(Item(text=_saved(view)))
     elif stop.probability:
         epoch, value = stop.probability[-1]
-        items.append(Item(text=f"Probability that the best still improves, after epoch {epoch}: {numbers.percent(value)}."))
+        items.append(
+            Item(text=f"Probability that the best still improves, after epoch {epoch}: {numbers.percent(value)}.")
+        )
     kept = tuple(item for item in items if item.text or item.lead)
     return tuple([*blocks, Bullets(items=kept)] if kept else blocks)
 
@@ -84,5 +86,7 @@ def _saved(view: View) -> str:
         numbers.duration(stop.saved_seconds) if stop.saved_seconds else "",
     ]
     saved = " and ".join(part for part in parts if part)
-    missed = f"it would have missed {numbers.percent(stop.missed_gain)} of the gain" if stop.missed_gain is not None else ""
+    missed = (
+        f"it would have missed {numbers.percent(stop.missed_gain)} of the gain" if stop.missed_gain is not None else ""
+    )
     return sentence("; ".join(t for t in (f"that saves {saved}" if saved else "", missed) if t))

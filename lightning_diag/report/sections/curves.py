@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from lightning_diag.history import Series
 from lightning_diag.report import numbers
@@ -25,7 +26,13 @@ def curves(view: View) -> tuple[Block, ...]:
     signals = dict.fromkeys([*SIGNALS, view.metric[0]])
     series = [view.history.series(s).finite for s in signals if s]
     rows = tuple(Row(cells=_cells(s)) for s in series if len(s) > 1)
-    columns = (Column(""), Column("first", numeric=True), Column("course"), Column("last", numeric=True), Column("range", numeric=True))
+    columns = (
+        Column(""),
+        Column("first", numeric=True),
+        Column("course"),
+        Column("last", numeric=True),
+        Column("range", numeric=True),
+    )
     return (Table(columns=columns, rows=rows),) if rows else ()
 
 
@@ -39,7 +46,13 @@ def _alt(view: View) -> str:
 def _cells(series: Series) -> tuple[str, ...]:
     low, high = min(series.values), max(series.values)
     put = numbers.rate if series.name == "lr" else lambda v: shown(series.name, v)
-    return (title(series.name), put(series.values[0]), Name(sparkline(series)), put(series.values[-1]), f"{put(low)} to {put(high)}")
+    return (
+        title(series.name),
+        put(series.values[0]),
+        Name(sparkline(series)),
+        put(series.values[-1]),
+        f"{put(low)} to {put(high)}",
+    )
 
 
 def sparkline(series: Series, width: int = WIDTH) -> str:
@@ -56,4 +69,4 @@ def _averaged(values: tuple[float, ...], width: int) -> list[float]:
     if len(values) <= width:
         return list(values)
     edges = [round(i * len(values) / width) for i in range(width + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

@@ -10,7 +10,9 @@ from lightning_diag.report.view import View, shown, with_interval
 
 ROWS = 24
 """Rows of the table: what fits on one screen."""
-TELLING = frozenset({"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"})
+TELLING = frozenset(
+    {"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"}
+)
 """Words that make a row worth its place in a thinned table."""
 
 
@@ -22,7 +24,7 @@ def epochs(view: View) -> tuple[Block, ...]:
     words = statuses(view)
     kept = thinned([bool(TELLING & set(w)) for w in words], ROWS)
     columns = _columns(view)
-    rows = [tuple(_cell(view, records[i], c.title) for c in columns[:-1]) + (", ".join(words[i][:3]),) for i in kept]
+    rows = [(*(_cell(view, records[i], c.title) for c in columns[:-1]), ", ".join(words[i][:3])) for i in kept]
     start = _baseline_row(view.history.context.baseline, columns)
     rows = [start, *rows] if start else rows
     note = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."

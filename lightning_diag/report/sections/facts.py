@@ -8,6 +8,7 @@ from lightning_diag.report.document import Block, Bullets, Column, Figure, Item,
 from lightning_diag.report.escape import name, quoted
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View, with_interval
+from lightning_diag.words import p as p_text
 
 BLOCKS = 20
 """Blocks of a checkpoint that are listed; of more, those with the smallest equal share."""
@@ -27,10 +28,14 @@ def data(view: View) -> tuple[Block, ...]:
 def _split(split: SplitFacts, view: View) -> dict[str, str]:
     return {
         "samples": numbers.integer(split.size),
-        "batches × batch size": f"{split.batches:,} × {split.batch_size:,}" if split.batches and split.batch_size else "",
+        "batches × batch size": f"{split.batches:,} × {split.batch_size:,}"
+        if split.batches and split.batch_size
+        else "",
         "order": _order(split),
         "smallest and largest class": _extremes(split.class_counts, view),
-        "drawn in the first epoch": _extremes(split.drawn_counts, view) if split.drawn_counts != split.class_counts else "",
+        "drawn in the first epoch": _extremes(split.drawn_counts, view)
+        if split.drawn_counts != split.class_counts
+        else "",
         "share of a batch's most common class": _purity(split),
         "input mean ± std": _pair(split.input_mean, split.input_std, " ± "),
         "input range": _pair(split.input_min, split.input_max, " to "),
@@ -63,7 +68,9 @@ def _extremes(counts: tuple[int, ...], view: View) -> str:
 def _purity(split: SplitFacts) -> str:
     if split.label_purity is None:
         return ""
-    expected = f" (shuffled: up to {numbers.percent(split.purity_expected)})" if split.purity_expected is not None else ""
+    expected = (
+        f" (shuffled: up to {numbers.percent(split.purity_expected)})" if split.purity_expected is not None else ""
+    )
     return f"{numbers.percent(split.label_purity)}{expected}"
 
 
@@ -86,7 +93,11 @@ def _distinct(split: SplitFacts) -> str:
 def _relations(view: View) -> list[str]:
     facts, model = view.history.context.data, view.history.context.model
     trainable, size = model.trainable, facts.train.size
-    per_sample = f"{numbers.significant(trainable / size, 2)} trainable parameters per training sample." if trainable and size else ""
+    per_sample = (
+        f"{numbers.significant(trainable / size, 2)} trainable parameters per training sample."
+        if trainable and size
+        else ""
+    )
     return [per_sample, _overlap(facts.overlap, low_cardinality=facts.low_cardinality), _shift(view), _padding(view)]
 
 
@@ -106,7 +117,7 @@ def _shift(view: View) -> str:
         f"a classifier tells the splits apart with an AUC of {numbers.significant(facts.shift_auc, 2)} (0.5: cannot)"
         if facts.shift_auc is not None
         else "",
-        f"two-sample test {numbers.pvalue(facts.shift_pvalue)}" if facts.shift_pvalue is not None else "",
+        f"two-sample test {p_text(facts.shift_pvalue)}" if facts.shift_pvalue is not None else "",
     ]
     text = ", ".join(part for part in parts if part)
     return f"Training against validation inputs: {text}." if text else ""
@@ -128,14 +139,19 @@ def pretrained(view: View) -> tuple[Block, ...]:
         return ()
     what = f"{quoted(facts.checkpoint, 100)} → {quoted(facts.module)}" if facts.checkpoint and facts.module else ""
     lead = f"{facts.verdict[:1].upper()}{facts.verdict[1:]}"
-    blocks: list[Block] = [Paragraph(lead=f"{lead}.", text=" ".join(t for t in (sentence(what), sentence(facts.reason)) if t))]
+    blocks: list[Block] = [
+        Paragraph(lead=f"{lead}.", text=" ".join(t for t in (sentence(what), sentence(facts.reason)) if t))
+    ]
     if "pretrained" in view.figures:
         blocks.append(Figure(name="pretrained", alt="how far each block has moved from the checkpoint"))
     items = tuple(Item(text=text) for text in _shares(facts) if text)
     blocks += [Bullets(items=items)] if items else []
     blocks += [_blocks(facts)] if facts.blocks else []
     if facts.fix:
-        blocks += [Paragraph(text="This line loads it (tried on this checkpoint and module):"), Verbatim(text=facts.fix, language="python")]
+        blocks += [
+            Paragraph(text="This line loads it (tried on this checkpoint and module):"),
+            Verbatim(text=facts.fix, language="python"),
+        ]
     return tuple(blocks)
 
 
@@ -162,4 +178,8 @@ def _blocks(facts: PretrainFacts) -> Block:
     rows = sorted(facts.blocks, key=lambda b: b.equal)[:BLOCKS] if len(facts.blocks) > BLOCKS else facts.blocks
     lines = [(name(b.block, 60), numbers.magnitude(b.parameters), numbers.percent(b.equal)) for b in rows]
     note = f"{BLOCKS} of {len(facts.blocks):,} blocks: the least equal." if len(facts.blocks) > BLOCKS else ""
-    return table((Column("block"), Column("parameters", numeric=True), Column("equal to the checkpoint", numeric=True)), lines, note)
+    return table(
+        (Column("block"), Column("parameters", numeric=True), Column("equal to the checkpoint", numeric=True)),
+        lines,
+        note,
+    )

@@ -33,13 +33,13 @@ def plan(view: View) -> tuple[Block, ...]:
         new = [text for text in dict.fromkeys(steps[key]) if text not in said]
         said.update(new)
         if new:
-            items.append(Item(lead=key, text=" ".join(sentence(text) for text in new)))
+            items.append(Item(lead=f"{key}:", text=" ".join(sentence(text) for text in new)))
     return (Bullets(items=tuple(items), ordered=True),) if items else ()
 
 
 def _keep(view: View) -> str:
     """Which weights to go on with, when the last ones are not the best."""
-    best, final, (signal, mode) = view.best, view.final, view.metric
+    best, final, signal = view.best, view.final, view.metric[0]
     if best is None or final is None or not view.diagnosis.causes:
         return ""
     start = view.history.context.baseline

@@ -7,6 +7,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
 from lightning_diag.report.view import View, interval_text, shown, title
 from lightning_diag.statistics import best_of_bias, binomial, fisher, mcnemar
+from lightning_diag.words import p as p_text
 
 ESTABLISHED = 0.05
 """Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
@@ -64,7 +65,9 @@ def _best(view: View) -> tuple[str, ...] | None:
         return None
     if record is view.final:
         return None
-    return _row(view, _best_word(view), record, _against_target(view, view.count(record), record.values[view.metric[0]]))
+    return _row(
+        view, _best_word(view), record, _against_target(view, view.count(record), record.values[view.metric[0]])
+    )
 
 
 def _best_word(view: View) -> str:
@@ -86,7 +89,13 @@ def _target(view: View) -> tuple[str, ...] | None:
     if target is None:
         return None
     about = "" if target.metric == view.metric[0] else f" ({title(target.metric)})"
-    return (f"target{about}", "", f"{'≥' if target.mode == 'max' else '≤'} {shown(target.metric, target.value)}", "", "")
+    return (
+        f"target{about}",
+        "",
+        f"{'≥' if target.mode == 'max' else '≤'} {shown(target.metric, target.value)}",
+        "",
+        "",
+    )
 
 
 def _against_target(view: View, count: Count | None, value: float) -> str:
@@ -99,8 +108,8 @@ def _against_target(view: View, count: Count | None, value: float) -> str:
         return "missed"
     p = binomial(count, target.value)
     if p < ESTABLISHED:
-        return f"below the target, established ({numbers.pvalue(p)})"
-    return f"below the target, which is not ruled out ({numbers.pvalue(p)})"
+        return f"below the target, established ({p_text(p)})"
+    return f"below the target, which is not ruled out ({p_text(p)})"
 
 
 def _reached(target: Target, value: float) -> bool:
@@ -110,7 +119,7 @@ def _reached(target: Target, value: float) -> bool:
 def _reached_text(count: Count, target: Target) -> str:
     p = binomial(count, target.value)
     how = "above it is established" if p < ESTABLISHED else "above it is not established"
-    return f"reached; a true rate {how} ({numbers.pvalue(p)})"
+    return f"reached; a true rate {how} ({p_text(p)})"
 
 
 def _against_best(view: View) -> str:
@@ -124,7 +133,7 @@ def _against_best(view: View) -> str:
     p, how = _compare(view, first, last)
     lost = numbers.points(last.rate - first.rate)
     word = "established" if p < ESTABLISHED else "not established"
-    return f"{lost} points against epoch {best.epoch}: {word} ({numbers.pvalue(p)}, {how})"
+    return f"{lost} points against epoch {best.epoch}: {word} ({p_text(p)}, {how})"
 
 
 def _compare(view: View, first: Count, last: Count) -> tuple[float, str]:
@@ -152,5 +161,3 @@ def _notes(view: View) -> list[str]:
     if count is None and view.metric[0] == "val/acc":
         notes.append("No interval: the record does not say how many samples were validated.")
     return notes
-
-

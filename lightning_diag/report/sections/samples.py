@@ -41,7 +41,9 @@ def samples(view: View) -> tuple[Block, ...]:
     found = view.history.context.samples
     if not found:
         return ()
-    if view.history.context.task == "ctc" or any(len(s.reference) > 1 or s.confidence is None and s.loss is None for s in found):
+    if view.history.context.task == "ctc" or any(
+        len(s.reference) > 1 or (s.confidence is None and s.loss is None) for s in found
+    ):
         return tuple(_sequences(view, found))
     return (_predictions(view, found),)
 
@@ -80,7 +82,10 @@ def _aligned(view: View, sample: Sample) -> str:
     more = f" … {len(pairs) - TOKENS} more" if len(pairs) > TOKENS else ""
     lines = (" ".join(cell).rstrip() for cell in zip(*columns, strict=True)) if columns else ("", "", "")
     heads = ("reference   ", "hypothesis  ", "errors      ")
-    body = "\n".join(f"{head}{line}{more if at < 2 else ''}".rstrip() for at, (head, line) in enumerate(zip(heads, lines, strict=True)))
+    body = "\n".join(
+        f"{head}{line}{more if at < 2 else ''}".rstrip()
+        for at, (head, line) in enumerate(zip(heads, lines, strict=True))
+    )
     role = f" · {visible(sample.role)}" if sample.role else ""
     loss = f" · loss {numbers.significant(sample.loss)}" if sample.loss is not None else ""
     return f"sample {sample.index}{role}{loss} · {_tally(errors, len(sample.reference))}\n{body}"
@@ -128,5 +133,3 @@ def align(reference: tuple[int, ...], hypothesis: tuple[int, ...]) -> tuple[list
         size = max(len(left), len(right))
         pairs += zip(left + [None] * (size - len(left)), right + [None] * (size - len(right)), strict=True)
     return pairs, Errors(wrong, missing, extra)
-
-

@@ -14,7 +14,13 @@ from lightning_diag.statistics import noise
 SIGMAS = 3.0
 """A fall from the evaluation before counts as a drop beyond three standard errors: by chance once in about 700."""
 
-ENDINGS = {"finished": "final", "stopped": "stopped", "interrupted": "interrupted", "exception": "crashed", "running": "running"}
+ENDINGS = {
+    "finished": "final",
+    "stopped": "stopped",
+    "interrupted": "interrupted",
+    "exception": "crashed",
+    "running": "running",
+}
 EVENTS = {
     "resume": "resumed",
     "lr_restart": "learning rate restarts",

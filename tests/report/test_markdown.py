@@ -1,0 +1,84 @@
+"""What a reader sees: gold files, the order of the sections, bounds, nothing twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from lightning_diag.findings import Diagnosis
+from lightning_diag.history import RunContext, RunHistory
+from lightning_diag.report import finding_markdown, history_markdown, render_markdown
+from tests.report import runs
+
+CASES = {
+    "resumed": (runs.resumed, runs.resumed_diagnosis),
+    "sequences": (runs.sequences, runs.sequences_diagnosis),
+    "healthy": (runs.healthy, runs.healthy_diagnosis),
+}
+ORDER = [
+    "What went wrong, most likely first", "What is not established", "Epochs", "Classes", "Groups", "Most confused",
+    "Sample predictions", "Learning rate", "Stopping", "Data", "Pretrained weights", "CTC", "Plan of action",
+    "Checked and clear", "Not checked, because", "Configuration and thresholds",
+]  # fmt: skip
+
+
+def _headings(text):
+    return re.findall(r"^## (.+)$", text, flags=re.M)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gold(name, gold):
+    history, diagnosis = CASES[name]
+    gold(f"{name}.md", render_markdown(history(), diagnosis()))
+
+
+def test_sections_come_in_the_order_in_which_they_are_read():
+    found = _headings(render_markdown(runs.resumed(), runs.resumed_diagnosis()))
+    assert found == [title for title in ORDER if title in found]
+    assert set(found) == set(ORDER) - {"Pretrained weights", "CTC"}
+
+
+def test_an_empty_history_is_a_verdict_and_nothing_else():
+    text = render_markdown(RunHistory(), Diagnosis(verdict="Nothing was recorded."))
+    assert text.startswith("# Diagnosis: run\n\n**Nothing was recorded.**\n")
+    assert _headings(text) == []
+
+
+def test_figures_replace_the_lines_of_text():
+    text = render_markdown(runs.resumed(), runs.resumed_diagnosis(), figures={"curves": "diagnosis/curves.svg"})
+    assert "![loss, accuracy with intervals, learning rate](<diagnosis/curves.svg>)" in text
+    assert "▁" not in text
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_sentence_is_printed_twice(name):
+    history, diagnosis = CASES[name]
+    text = render_markdown(history(), diagnosis())
+    prose = " ".join(line for line in text.splitlines() if not line.startswith("|"))
+    sentences = [s.strip() for s in re.split(r"(?<=[.!?:])\s|\*\*|^- ", prose) if len(s.strip()) > 25]
+    assert len(sentences) == len(set(sentences)) > 4
+
+
+def test_a_long_run_with_many_classes_stays_small_and_says_what_was_left_out():
+    text = render_markdown(runs.large(), Diagnosis(verdict="Fine."))
+    assert len(text.encode()) < 300_000
+    assert "24 of 10,000 epochs" in text
+    assert "40 of 1,000 classes" in text
+
+
+def test_a_finding_and_a_history_show_themselves():
+    finding = runs.resumed_diagnosis().findings[0]
+    assert finding_markdown(finding).startswith("### Validation fell at the resume: 21 → 5 of 29 · LD503 · error · likely")
+    shown = history_markdown(runs.resumed())
+    assert shown.startswith("**resumed fit of LipNet, epochs 22–41**")
+    assert "21/29 = 72 % [54, 85]" in shown
+
+
+def test_a_history_without_a_size_of_the_validation_set_has_no_interval():
+    history = runs.resumed()
+    bare = tuple(replace(r, stages={}) for r in history.epochs)
+    text = render_markdown(replace(history, epochs=bare, context=RunContext()), Diagnosis(verdict="x"))
+    assert "[" not in text.split("## ")[0]
+    assert "does not say how many samples" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from lightning_diag.callbacks.options import Options
 from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
 from lightning_diag.metrics.classification import StageMetrics
-from lightning_diag.metrics.ctc import CTCCollector
 from lightning_diag.metrics.memory import SampleMemory
+
+if TYPE_CHECKING:
+    from lightning_diag.metrics.ctc import CTCCollector
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -124,6 +126,8 @@ class StageCollector:
         if not self._with_ctc:
             return
         if self.ctc is None:
+            from lightning_diag.metrics.ctc import CTCCollector
+
             self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
         self.ctc.observe(
             log_probs=observation.preds,

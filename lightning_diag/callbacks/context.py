@@ -14,7 +14,6 @@ from lightning_diag.signals.setup_facts import (
     class_names,
     datasets_of,
     model_facts,
-    optim_facts,
     split_facts,
     versions,
 )
@@ -30,13 +29,11 @@ def context_changes(run: Run) -> dict[str, Any]:
     return {
         "class_names": _names(run),
         "model": model_facts(run.module),
-        "optim": optim_facts(trainer),
         "monitor": options.monitor,
         "monitor_mode": options.mode or mode_of(options.monitor or ""),
         "target": _target(options),
         "baseline": _baseline(options, run),
         "resumed_from": None if trainer.ckpt_path is None else str(trainer.ckpt_path),
-        "resumed_epoch": int(trainer.current_epoch) if trainer.ckpt_path or run.restored else None,
         "precision": str(trainer.precision),
         "devices": int(trainer.world_size),
         "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),

@@ -89,7 +89,10 @@ class Observer(Callback):
             options = options.merged(member.options)
             member.check(trainer, module)
         wanted = frozenset(type(member).__name__ for member in self.members)
+        earlier = self.run.recorder.epochs if self.run is not None and self.run.module is module else ()
         self.run = Run(trainer=trainer, module=module, options=options, wanted=wanted, recorder=Recorder())
+        if trainer.current_epoch and earlier:  # a second fit of the same Trainer goes on where the first ended
+            self._take_over(earlier)
         self.parts = default_parts()
         for part in self.parts:
             part.set_up(self.run)
@@ -251,13 +254,16 @@ class Observer(Callback):
         self._restored = {}
         if run is None or not state:
             return
-        history = store.lines_to_history(state["history"])
-        run.recorder = Recorder(history.epochs, run.recorder.context)
-        run.restored = len(history.epochs)
+        self._take_over(store.lines_to_history(state["history"]).epochs)
         for record in store.lines_to_history(state["running"]).epochs if state["running"] else ():
             run.recorder.take_running(record)
         for part in self.parts:
             part.load_state_dict(run, state.get("parts", {}).get(part.title, {}))
+
+    def _take_over(self, epochs: tuple[EpochRecord, ...]) -> None:
+        assert self.run is not None
+        self.run.recorder = Recorder(epochs, self.run.recorder.context)
+        self.run.restored = len(epochs)
 
     def _take_baseline(self) -> None:
         """A full validation before the first step is where the run started from."""

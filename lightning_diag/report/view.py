@@ -29,7 +29,19 @@ TITLES: Mapping[str, str] = {
 }
 """Names of signals in sentences and headings; others are shown under their own name."""
 
-FRACTIONS = ("acc", "blank_share", "balanced_acc", "macro_f1", "ter", "top5_acc", "recall", "precision", "f1", "wer", "cer")
+FRACTIONS = (
+    "acc",
+    "blank_share",
+    "balanced_acc",
+    "macro_f1",
+    "ter",
+    "top5_acc",
+    "recall",
+    "precision",
+    "f1",
+    "wer",
+    "cer",
+)
 """Last parts of signal names whose values are fractions, shown as percent."""
 
 

@@ -19,7 +19,18 @@ def test_the_contract_of_the_findings():
     assert {"findings", "not_established", "clear", "not_checked", "crashed"} <= set(found)
     first = found["findings"][0]
     assert first["id"] == "LD503"
-    assert {"name", "severity", "confidence", "scope", "summary", "evidence", "against", "actions", "next_test", "explains"} <= set(first)
+    assert {
+        "name",
+        "severity",
+        "confidence",
+        "scope",
+        "summary",
+        "evidence",
+        "against",
+        "actions",
+        "next_test",
+        "explains",
+    } <= set(first)
     assert [m["role"] for m in found["moments"]] == ["baseline", "best", "final", "target"]
     assert found["epochs"][0]["counts"]["val"] == {"k": 5, "n": 29}
 

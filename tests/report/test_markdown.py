@@ -25,7 +25,7 @@ ORDER = [
 
 
 def _headings(text):
-    return re.findall(r"^## (.+)$", text, flags=re.M)
+    return re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -70,7 +70,9 @@ def test_a_long_run_with_many_classes_stays_small_and_says_what_was_left_out():
 
 def test_a_finding_and_a_history_show_themselves():
     finding = runs.resumed_diagnosis().findings[0]
-    assert finding_markdown(finding).startswith("### Validation fell at the resume: 21 → 5 of 29 · LD503 · error · likely")
+    assert finding_markdown(finding).startswith(
+        "### Validation fell at the resume: 21 → 5 of 29 · LD503 · error · likely"
+    )
     shown = history_markdown(runs.resumed())
     assert shown.startswith("**resumed fit of LipNet, epochs 22–41**")
     assert "21/29 = 72 % [54, 85]" in shown

@@ -8,6 +8,7 @@ from lightning_diag.callbacks.context import context_changes, data_facts
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
+from lightning_diag.signals.setup_facts import optim_facts
 
 LR_STEP = 2.0
 """A change of the learning rate by this factor between two records is an event of its own."""
@@ -27,8 +28,14 @@ class TimelinePart(Part):
         run.recorder.update(**context_changes(run))
 
     def train_start(self, run: Run) -> None:
-        """Loaders exist now."""
-        run.recorder.update(data=data_facts(run.trainer))
+        """Loaders exist now, and the training state of a checkpoint is restored."""
+        trainer = run.trainer
+        resumed = trainer.ckpt_path is not None or run.restored > 0
+        run.recorder.update(
+            data=data_facts(trainer),
+            optim=optim_facts(trainer),
+            resumed_epoch=run.epoch if resumed else None,
+        )
         self._clock = time.monotonic()
         if not any(run.trainer.num_val_batches):
             text = (

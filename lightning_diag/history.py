@@ -388,6 +388,13 @@ class PretrainFacts:
             be aligned; cosine: numel-weighted cosine of the aligned weights.
         checkpoint_untrained: the checkpoint itself looks freshly initialised.
         reason: one sentence with numbers; fix: one line of code that would load it, tried before it is printed.
+        resumed_from: checkpoint that the fit resumed from; looks_fresh: every norm layer of the module is at its
+            initial value (None where it has none).
+        new_parts: blocks of the module that the checkpoint was never meant to fill.
+        statistics_equal: running statistics equal the checkpoint before the first training forward.
+        used: the module took part in a forward or got a gradient; frozen: share of its parameters without
+            ``requires_grad``; not_in_optimizer: share of the trainable ones that no optimizer updates.
+        provisional: judged before training, when weights can still be loaded or lost.
     """
 
     verdict: str
@@ -404,6 +411,14 @@ class PretrainFacts:
     head_mismatch: tuple[str, ...] = ()
     reason: str = ""
     fix: str | None = None
+    resumed_from: str | None = None
+    looks_fresh: bool | None = None
+    new_parts: tuple[str, ...] = ()
+    statistics_equal: bool | None = None
+    used: bool | None = None
+    frozen: float | None = None
+    not_in_optimizer: float | None = None
+    provisional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

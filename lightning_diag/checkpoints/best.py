@@ -1,0 +1,137 @@
+"""The state dict of a checkpoint that fits a module best, and the facts that follow from comparing the two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lightning_diag.checkpoints.compare import compare_sides
+from lightning_diag.checkpoints.comparison import Comparison
+from lightning_diag.checkpoints.content import SAMPLES
+from lightning_diag.checkpoints.fix import Situation, suggest_fix
+from lightning_diag.checkpoints.fresh import looks_fresh
+from lightning_diag.checkpoints.nested import Candidate
+from lightning_diag.checkpoints.sides import Side, make_sides
+from lightning_diag.checkpoints.verdict import CANNOT_TELL, NOT_LOADED, PARTLY, block_shares, explain, judge, owners
+from lightning_diag.history import PretrainFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a checkpoint is compared with.
+
+    Attributes:
+        state: parameters (and buffers) of the compared module by name.
+        buffers: names in ``state`` that are buffers.
+        names: shapes of all parameters and persistent buffers of the root module, for trying the fix.
+        module: dotted path of the compared module in the root; empty for the root itself.
+        lightning_module: the root's parts are modules of their own.
+    """
+
+    state: Mapping[str, Tensor]
+    buffers: Collection[str] = ()
+    names: Mapping[str, tuple[int, ...]]
+    module: str = ""
+    lightning_module: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """The best candidate with its comparison."""
+
+    candidate: Candidate
+    comparison: Comparison
+    checkpoint: Side
+    model: Side
+
+
+def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = True, count: int = SAMPLES) -> Match:
+    """Compare every candidate by samples, then the best one in full.
+
+    Best is: most weights equal, then most names aligned, then nearest, then the smallest dict (a dict of dicts joined
+    explains no more than the right one of them).
+    """
+    matches = [_match(candidate, target, count) for candidate in candidates]
+    best = max(matches, key=_rank)
+    if not full or not best.comparison.having("equal"):
+        return best
+    proven = compare_sides(best.checkpoint, best.model, full=True, lightning_module=target.lightning_module)
+    return replace(best, comparison=proven)
+
+
+def _match(candidate: Candidate, target: Target, count: int) -> Match:
+    checkpoint, model = make_sides(candidate.state, target.state, target.buffers, count)
+    comparison = compare_sides(checkpoint, model, full=False, lightning_module=target.lightning_module)
+    return Match(candidate=candidate, comparison=comparison, checkpoint=checkpoint, model=model)
+
+
+def _rank(match: Match) -> tuple[float, float, float, float]:
+    found = match.comparison
+    gap = found.distance.relative_l2
+    return (
+        found.numel("equal"),
+        found.aligned * found.expected,
+        -gap if gap is not None else -1e9,
+        -len(match.candidate.state),
+    )
+
+
+def facts_of(match: Match, target: Target, *, path: str, format_: str, late: bool = False) -> PretrainFacts:
+    """Verdict, numbers, blocks, reason and fix of a comparison.
+
+    Args:
+        match: the best candidate and its comparison.
+        target: what it was compared with.
+        path: of the checkpoint, as given.
+        format_: of the checkpoint, as in ``CheckpointFile``.
+        late: updates were made since the load.
+    """
+    comparison = match.comparison
+    untrained = looks_fresh(match.candidate.state)
+    verdict = judge(comparison, untrained=untrained, late=late)
+    module = ".".join(part for part in (target.module, _scope(comparison)) if part)
+    return PretrainFacts(
+        verdict=verdict,
+        checkpoint=path,
+        module=module,
+        parameters=comparison.expected,
+        equal=comparison.equal,
+        aligned=min(1.0, comparison.aligned),
+        cosine=comparison.distance.cosine,
+        relative_l2=comparison.distance.relative_l2,
+        checkpoint_untrained=untrained,
+        checkpoint_key=".".join(map(str, match.candidate.path)) or None,
+        blocks=block_shares(comparison),
+        head_mismatch=owners(comparison.having("head")),
+        new_parts=owners(comparison.having("new")),
+        reason=explain(verdict, comparison, module, untrained=untrained, late=late),
+        fix=_fix(match, target, path, format_) if verdict in {NOT_LOADED, PARTLY} else None,
+    )
+
+
+def _scope(comparison: Comparison) -> str:
+    """The part of the compared module that the checkpoint is for, where names point to one part."""
+    prefixes = {ours for _, ours in comparison.alignment.prefixes[:1]}
+    return prefixes.pop() if len(prefixes) == 1 else ""
+
+
+def _fix(match: Match, target: Target, path: str, format_: str) -> str | None:
+    return suggest_fix(
+        Situation(
+            path=path,
+            format=format_,
+            candidate=match.candidate,
+            comparison=match.comparison,
+            checkpoint=match.checkpoint,
+            model=match.model,
+            names=target.names,
+            root=target.module,
+        ),
+    )
+
+
+def unknown(path: str, reason: str, module: str = "") -> PretrainFacts:
+    """*Cannot tell*, because."""
+    return PretrainFacts(verdict=CANNOT_TELL, checkpoint=path, module=module, reason=reason)

@@ -1,0 +1,238 @@
+"""Compare a checkpoint with a model by content: which tensors hold the same numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+from torch import Tensor
+
+from lightning_diag.checkpoints.align import Alignment, align, under
+from lightning_diag.checkpoints.comparison import Comparison, Row, Status
+from lightning_diag.checkpoints.content import (
+    LOWER,
+    SAMPLES,
+    content_key,
+    differ_in_full,
+    distance,
+    equal_precision,
+    take_samples,
+)
+from lightning_diag.checkpoints.expected import new_parts, other_heads
+from lightning_diag.checkpoints.names import is_statistic
+from lightning_diag.checkpoints.sides import Side, make_sides
+
+MIN_COVER = 0.1
+"""Names that meet on less than this share of the smaller side meet by accident (``norm.weight``): then the shapes that
+occur on both sides say how much could have been loaded."""
+
+_COUNTED: tuple[Status, ...] = ("equal", "different", "shape", "missing")
+_BETTER: Mapping[str, int] = {
+    status: rank
+    for rank, status in enumerate(("equal", "different", "shape", "head", "uninformative", "missing", "new"))
+}
+
+
+def compare(
+    checkpoint_state: Mapping[str, Tensor],
+    model_state: Mapping[str, Tensor],
+    *,
+    buffers: Collection[str] = (),
+    full: bool = True,
+    samples: int = SAMPLES,
+    lightning_module: bool = False,
+) -> Comparison:
+    """Compare two state dicts: names are aligned, contents decide.
+
+    Wrapper names are dropped, prefixes voted, tensors without a counterpart by name looked up by content. Casts are
+    compared at the lower precision, weight norm is folded where one side has it, tied weights count once, the same
+    constant on both sides counts for nothing, and running statistics and ``buffers`` are left out.
+
+    Args:
+        checkpoint_state: tensors of the checkpoint by name; neither side is changed or copied.
+        model_state: tensors of the model by name.
+        buffers: names in ``model_state`` that are buffers.
+        full: compare every value of the tensors whose samples agree; else samples only.
+        samples: values sampled per tensor.
+        lightning_module: the model's top-level parts are modules of their own, so one that the checkpoint does not know
+            at all is a new part, not a gap.
+    """
+    return compare_sides(
+        *make_sides(checkpoint_state, model_state, buffers, samples),
+        full=full,
+        lightning_module=lightning_module,
+    )
+
+
+def compare_sides(checkpoint: Side, model: Side, *, full: bool, lightning_module: bool) -> Comparison:
+    """:func:`compare` for sides whose samples were taken already."""
+    alignment = align(checkpoint.shapes, model.shapes, lru_cache(maxsize=None)(_same_content(checkpoint, model)))
+    rows = [_row_by_name(name, alignment.pairs.get(name), checkpoint, model) for name in model.weights]
+    rows = _merge_tied(_find_by_content(rows, checkpoint, model), model)
+    rows = _set_aside(rows, alignment, checkpoint, model, lightning_module=lightning_module)
+    if full:
+        rows = _prove(rows, checkpoint, model)
+    return _summarise(rows, alignment, checkpoint, model)
+
+
+def _same_content(checkpoint: Side, model: Side) -> Callable[[str, str], bool]:
+    def same(source: str, name: str) -> bool:
+        if checkpoint.shape(source) != model.shape(name) or (source in checkpoint.constant and name in model.constant):
+            return False
+        return equal_precision(checkpoint.samples[source], model.samples[name]) is not None
+
+    return same
+
+
+def _row_by_name(name: str, source: str | None, checkpoint: Side, model: Side) -> Row:
+    row = Row(name=name, source=source, numel=model.numel(name), status="missing", matrix=len(model.shape(name)) > 1)
+    if source is None:
+        return row
+    if checkpoint.shape(source) == model.shape(name):
+        return _row_same_shape(row, checkpoint.samples[source], source in checkpoint.constant, model)
+    theirs, ours = _overlap(checkpoint.tensors[source], model.tensors[name])
+    if theirs is None or ours is None:
+        return replace(row, status="shape")
+    pair = take_samples({"theirs": theirs, "ours": ours})
+    equal = equal_precision(pair["theirs"], pair["ours"]) is not None and name not in model.constant
+    return replace(
+        row, status="equal" if equal else "shape", distance=distance(pair["theirs"], pair["ours"], row.numel)
+    )
+
+
+def _row_same_shape(row: Row, theirs: Tensor, constant: bool, model: Side) -> Row:
+    ours = model.samples[row.name]
+    equal = equal_precision(theirs, ours) is not None
+    if constant and row.name in model.constant and equal:
+        return replace(row, status="uninformative")
+    reset = row.name in model.constant and not constant
+    gap = distance(theirs, ours, row.numel)
+    return replace(row, status="equal" if equal else "different", reset=reset, distance=gap)
+
+
+def _overlap(theirs: Tensor, ours: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The parts of two tensors of different shapes that a careful load would have made equal.
+
+    A matrix stored the other way round (TensorFlow, ``Conv1D``) is turned; a table with more or fewer rows (a
+    vocabulary that grew) keeps its first rows.
+    """
+    if theirs.dim() == 2 and tuple(theirs.shape) == tuple(reversed(ours.shape)):
+        return theirs.t(), ours
+    if theirs.dim() >= 2 and theirs.shape[1:] == ours.shape[1:]:
+        rows = min(len(theirs), len(ours))
+        return theirs[:rows], ours[:rows]
+    return None, None
+
+
+def _find_by_content(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
+    """Look up, by shape and values, every weight whose counterpart by name is absent or different."""
+    open_rows = [row for row in rows if row.status in ("different", "shape", "missing")]
+    wanted = {row.name for row in open_rows} - model.constant
+    spent = {row.source for row in rows if row.status == "equal"}
+    index: dict[tuple[object, ...], str] = {}
+    for source in reversed([s for s in checkpoint.weights if s not in spent and s not in checkpoint.constant]):
+        values = checkpoint.samples[source]
+        for dtype in dict.fromkeys((values.dtype, *LOWER)):
+            index[content_key(checkpoint.shape(source), values, dtype)] = source
+    return [_looked_up(row, index, checkpoint, model) if row.name in wanted else row for row in rows]
+
+
+def _looked_up(row: Row, index: Mapping[tuple[object, ...], str], checkpoint: Side, model: Side) -> Row:
+    values = model.samples[row.name]
+    for dtype in dict.fromkeys((values.dtype, *LOWER)):
+        source = index.get(content_key(model.shape(row.name), values, dtype))
+        if source is not None and equal_precision(checkpoint.samples[source], values) is not None:
+            gap = distance(checkpoint.samples[source], values, row.numel)
+            return replace(row, source=source, status="equal", by_content=True, reset=False, distance=gap)
+    return row
+
+
+def _merge_tied(rows: list[Row], model: Side) -> list[Row]:
+    """Keep one row per piece of memory, the one that found most."""
+    best: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = model.storage(row.name)
+        if key not in best or _BETTER[row.status] < _BETTER[best[key].status]:
+            best[key] = row
+    kept = {row.name for row in best.values()}
+    return [row for row in rows if row.name in kept]
+
+
+def _set_aside(
+    rows: list[Row], alignment: Alignment, checkpoint: Side, model: Side, *, lightning_module: bool
+) -> list[Row]:
+    """Take out what the checkpoint was not meant to fill: other heads, new parts, all outside the matched module."""
+    scope = [prefix for _, prefix in alignment.prefixes]
+    order = [row.name for row in rows]
+    missing = [row.name for row in rows if row.status == "missing"]
+    inside = [name for name in missing if under(name, scope)]
+    reshaped = {r.name: (model.shape(r.name), checkpoint.shape(str(r.source))) for r in rows if r.status == "shape"}
+    matched = [name for name in order if name not in missing]
+    new = set(missing) - set(inside) | new_parts(
+        inside,
+        order=order,
+        matched=matched,
+        scope=scope,
+        spare=_spare_shapes(rows, checkpoint),
+        shapes=model.shapes,
+        lightning_module=lightning_module,
+    )
+    heads = other_heads(order, reshaped, [name for name in matched if name not in reshaped])
+    return [replace(r, status="new" if r.name in new else "head" if r.name in heads else r.status) for r in rows]
+
+
+def _spare_shapes(rows: list[Row], checkpoint: Side) -> Counter[tuple[int, ...]]:
+    used = {row.source for row in rows if row.source is not None}
+    return Counter(checkpoint.shape(s) for s in checkpoint.weights if s not in used)
+
+
+def _prove(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
+    """Compare every value of the tensors whose samples agree."""
+    todo = [r for r in rows if r.status == "equal" and r.source and checkpoint.shape(r.source) == model.shape(r.name)]
+    pairs = []
+    for row in todo:
+        precision = equal_precision(checkpoint.samples[str(row.source)], model.samples[row.name])
+        ours = model.tensors[row.name]
+        pairs.append((checkpoint.tensors[str(row.source)], ours.detach(), precision or ours.dtype))
+    exact = {row.name for row, differs in zip(todo, differ_in_full(pairs), strict=True) if not differs}
+    return [replace(row, exact=row.name in exact) for row in rows]
+
+
+def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: Side) -> Comparison:
+    used = {row.source for row in rows if row.source is not None}
+    unused = tuple(name for name in checkpoint.weights if name not in used)
+    mute = {row.source for row in rows if row.status == "uninformative"}
+    ours = Counter(model.shape(row.name) for row in rows if row.status != "uninformative")
+    theirs = Counter(shape for name, shape in checkpoint.shapes.items() if name not in mute)
+    fit = sum(_size(shape) * min(count, theirs[shape]) for shape, count in ours.items())
+    totals = sum(map(checkpoint.numel, checkpoint.weights)), sum(row.numel for row in rows)
+    counted = sum(row.numel for row in rows if row.status in _COUNTED)
+    return Comparison(
+        rows=tuple(rows),
+        alignment=alignment,
+        unused=unused,
+        expected=counted if counted >= MIN_COVER * min(totals) else max(counted, fit),
+        shape_fit=fit / max(1, min(totals)),
+        checkpoint_numel=totals[0],
+        model_numel=totals[1],
+    )
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def compare_statistics(checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> bool | None:
+    """Whether running statistics equal the checkpoint's; None where there are none to compare."""
+    names = [name for name, t in model.items() if is_statistic(name) and name in checkpoint and t.numel() > 0]
+    pairs = [(checkpoint[name], model[name]) for name in names if checkpoint[name].shape == model[name].shape]
+    if not pairs:
+        return None
+    first = take_samples({str(i): a for i, (a, _) in enumerate(pairs)})
+    second = take_samples({str(i): b for i, (_, b) in enumerate(pairs)})
+    return all(equal_precision(first[i], second[i]) is not None for i in first)

@@ -1,0 +1,96 @@
+"""One side of a comparison: tensors under canonical names, with their samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_diag.checkpoints.content import SAMPLES, is_constant, take_samples
+from lightning_diag.checkpoints.names import canonical_names, fold_weight_norm, is_statistic
+
+
+@dataclass(frozen=True)
+class Side:
+    """Tensors of a checkpoint or of a module.
+
+    Attributes:
+        tensors: by canonical name, in order; original: canonical -> name as given.
+        samples: some values of every tensor (on the CPU).
+        constant: names of tensors whose samples are all one number.
+        weights: names that can prove something: floating point, two elements at least, no statistic, no buffer.
+    """
+
+    tensors: Mapping[str, Tensor]
+    original: Mapping[str, str]
+    samples: Mapping[str, Tensor]
+    constant: frozenset[str]
+    weights: tuple[str, ...]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return tuple(self.tensors[name].shape)
+
+    def numel(self, name: str) -> int:
+        """Elements of a tensor."""
+        return self.tensors[name].numel()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights."""
+        return {name: self.shape(name) for name in self.weights}
+
+    def storage(self, name: str) -> tuple[object, ...]:
+        """What tied tensors have in common: the same memory, read in the same way."""
+        tensor = self.tensors[name]
+        return (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()))
+
+
+def make_sides(
+    checkpoint: Mapping[str, Tensor],
+    model: Mapping[str, Tensor],
+    buffers: Collection[str] = (),
+    count: int = SAMPLES,
+) -> tuple[Side, Side]:
+    """Both sides; weight norm is folded where only one of them has it.
+
+    Args:
+        checkpoint: tensors of the checkpoint by name.
+        model: tensors of the model by name.
+        buffers: names in ``model`` that are buffers.
+        count: samples per tensor.
+    """
+    first, first_names = _canonical(checkpoint)
+    second, second_names = _canonical(model)
+    if _has_weight_norm(first) != _has_weight_norm(second):
+        first, second = fold_weight_norm(first), fold_weight_norm(second)
+    not_weights = {short for short, name in second_names.items() if name in set(buffers)}
+    return _side(first, first_names, set(), count), _side(second, second_names, not_weights, count)
+
+
+def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    usable = {name: tensor for name, tensor in state.items() if _usable(tensor)}
+    short = canonical_names(usable)
+    return {short[name]: tensor for name, tensor in usable.items()}, {short[name]: name for name in usable}
+
+
+def _usable(tensor: Tensor) -> bool:
+    plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
+    return plain and tensor.numel() > 0 and tensor.device.type != "meta"
+
+
+def _has_weight_norm(state: Mapping[str, Tensor]) -> bool:
+    return any(name.endswith("_g") and name[:-2] + "_v" in state for name in state)
+
+
+def _side(tensors: dict[str, Tensor], names: dict[str, str], not_weights: set[str], count: int) -> Side:
+    weights = tuple(name for name, t in tensors.items() if name not in not_weights and _is_weight(name, t))
+    samples = take_samples({name: tensors[name] for name in weights}, count)
+    constant = frozenset(name for name, values in samples.items() if is_constant(values))
+    return Side(tensors, {name: names.get(name, name) for name in tensors}, samples, constant, weights)
+
+
+def _is_weight(name: str, tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() >= 2 and not is_statistic(name)

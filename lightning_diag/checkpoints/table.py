@@ -1,0 +1,44 @@
+"""A verdict as a table of plain text, for the command line and for a terminal."""
+
+from __future__ import annotations
+
+from lightning_diag.checkpoints.verdict import amount, percent
+from lightning_diag.history import PretrainFacts
+
+GOOD = frozenset({"loaded", "loaded, since trained or rounded", "resumed"})
+"""Verdicts with exit code 0."""
+
+
+def comparison_table(facts: PretrainFacts) -> str:
+    """Verdict and reason, one line per block, the fix; ready to print.
+
+    Args:
+        facts: of :func:`verify_files` or :class:`LoadVerification`.
+    """
+    lines = [f"verdict     {facts.verdict}", f"checkpoint  {_source(facts)}", f"module      {facts.module or '(all)'}"]
+    lines += ["", *_blocks(facts), "", facts.reason]
+    if facts.fix:
+        lines += [
+            "",
+            "This line would load it (tried on names and shapes; `model` is the module, call it last):",
+            facts.fix,
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def exit_code(facts: PretrainFacts) -> int:
+    """0 when the weights are in, else 1."""
+    return 0 if facts.verdict in GOOD else 1
+
+
+def _source(facts: PretrainFacts) -> str:
+    return f"{facts.checkpoint} [{facts.checkpoint_key}]" if facts.checkpoint_key else facts.checkpoint
+
+
+def _blocks(facts: PretrainFacts) -> list[str]:
+    if not facts.blocks:
+        return ["no weights to compare"]
+    width = max(5, *(len(block.block) for block in facts.blocks))
+    rows = [f"{'block':<{width}}  {'weights':>9}  {'equal':>13}"]
+    rows += [f"{b.block:<{width}}  {amount(b.parameters):>9}  {percent(b.equal):>13}" for b in facts.blocks]
+    return rows

@@ -1,0 +1,133 @@
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import lightning_diag.checkpoints
+from lightning_diag.checkpoints import compare, comparison_table, verify_files
+from lightning_diag.checkpoints.table import exit_code
+from tests.checkpoints.networks import Encoder, Holder, seeded, trained
+
+
+def run(fix, model):
+    """Do what a user does with the printed line."""
+    for call in fix.split("; "):
+        eval(call, {"torch": torch, "safetensors": safetensors, "lightning_diag": lightning_diag, "model": model})
+
+
+def facts_for(tmp_path, tree, model, **settings):
+    torch.save(tree, tmp_path / "stage1.pt")
+    torch.save(model.state_dict(), tmp_path / "now.pt")
+    return verify_files(tmp_path / "stage1.pt", tmp_path / "now.pt", **settings)
+
+
+def source_state(classes=10):
+    return trained(seeded(lambda: Encoder(classes))).state_dict()
+
+
+def tree_state(tree):
+    """What the tree was made of, after the cast that it made."""
+    return tree(source_state()) if tree is TREES["half precision"] else source_state()
+
+
+def rename(state, old, new):
+    return {name.replace(old, new): tensor for name, tensor in state.items()}
+
+
+def add(state, prefix):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+TREES = {
+    "as it is": lambda s: s,
+    "nested": lambda s: {"encoder_state_dict": s, "epoch": 3},
+    "two levels": lambda s: {"model": {"ema": s}},
+    "module.": lambda s: {"state_dict": add(s, "module.")},
+    "module._orig_mod.": lambda s: add(s, "module._orig_mod."),
+    "student.backbone.": lambda s: {
+        "state_dict": {**add(s, "student.backbone."), "student.head.weight": torch.randn(9, 9)}
+    },
+    "inner wrapper": lambda s: add(rename(s, "stem.", "stem._orig_mod."), "model."),
+    "all renamed": lambda s: {f"t{i:03}": t for i, t in enumerate(s.values())},
+    "half precision": lambda s: {n: t.half() if t.is_floating_point() else t for n, t in s.items()},
+    "quotes in names": lambda s: add(s, 'it\'s "x".'),
+}
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
+@pytest.mark.parametrize("classes", [10, 3])
+def test_the_printed_line_loads(tmp_path, tree, classes):
+    model = seeded(lambda: Holder(Encoder(classes)), 4)
+    facts = facts_for(tmp_path, tree(source_state()), model, module="encoder")
+    assert facts.verdict == "not loaded"
+    run(facts.fix, model)
+    at_least = 0.95 if classes == 10 else 0.90  # without names the new head is counted
+    assert compare(tree_state(tree), model.encoder.state_dict()).equal >= at_least
+
+
+def test_parts_that_lie_elsewhere_need_two_calls(tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = (
+                nn.Sequential(nn.Linear(9, 8), nn.Linear(8, 9)),
+                nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 7)),
+            )
+
+    first, model = seeded(Two, 1), seeded(Two, 2)
+    state = {**add(first.encoder.state_dict(), "enc.net."), **add(first.decoder.state_dict(), "dec.")}
+    facts = facts_for(tmp_path, state, model)
+    assert facts.fix.count("load_state_dict") == 2
+    run(facts.fix, model)
+    assert compare(first.state_dict(), model.state_dict()).equal == 1
+
+
+def test_weight_norm_names_are_translated(tmp_path):
+    def make():
+        return nn.Sequential(weight_norm(nn.Linear(6, 5)), nn.Linear(5, 4))
+
+    first, model = seeded(make, 1), seeded(make, 2)
+    old = rename(
+        rename(first.state_dict(), "parametrizations.weight.original0", "weight_g"),
+        "parametrizations.weight.original1",
+        "weight_v",
+    )
+    facts = facts_for(tmp_path, old, model)
+    run(facts.fix, model)
+    assert compare(first.state_dict(), model.state_dict()).equal == 1
+
+
+def test_safetensors_and_dicts_of_dicts(tmp_path):
+    first, model = trained(seeded(Encoder)), seeded(Encoder, 2)
+    safetensors.torch.save_file(add(first.state_dict(), "net."), tmp_path / "a.safetensors")
+    torch.save(model.state_dict(), tmp_path / "now.pt")
+    facts = verify_files(tmp_path / "a.safetensors", tmp_path / "now.pt")
+    assert "safetensors.torch.load_file" in facts.fix
+    run(facts.fix, model)
+    assert compare(first.state_dict(), model.state_dict()).equal == 1
+    model = seeded(lambda: Holder(Encoder()), 4)
+    trees = {"encoder": first.state_dict(), "decoder": {"weight": torch.randn(7, 5), "bias": torch.randn(7)}}
+    facts = facts_for(tmp_path, trees, model)
+    assert "read_state_dict" in facts.fix
+    run(facts.fix, model)
+    assert compare(first.state_dict(), model.encoder.state_dict()).equal == 1
+
+
+def test_no_line_where_none_works(tmp_path):
+    assert facts_for(tmp_path, source_state(), seeded(lambda: Encoder(width=4), 4)).fix is None
+
+
+def test_the_table_shows_blocks_and_exit_code(tmp_path):
+    model = seeded(lambda: Holder(Encoder(3)), 4)
+    facts = facts_for(tmp_path, {"state_dict": add(source_state(), "module.")}, model)
+    text = comparison_table(facts)
+    assert "not loaded" in text
+    assert "encoder.project" in text
+    assert facts.fix in text
+    assert exit_code(facts) == 1
+    run(facts.fix, model)
+    good = facts_for(tmp_path, {"state_dict": add(source_state(), "module.")}, model)
+    assert (good.verdict, exit_code(good), good.fix) == ("loaded", 0, None)
+    assert "another number of outputs" in comparison_table(good)

@@ -1,0 +1,254 @@
+"""One stage of a CTC run: what a callback drives, without arithmetic of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_diag.history import ClassRow, Count, CTCFacts, Sample, StageRecord
+from lightning_diag.metrics.ctc import CTCSignals
+from lightning_diag.metrics.ctc_checks import CallChecks, Check
+from lightning_diag.metrics.ctc_edits import Decoded, Mapping, mapping_test, pick_samples, text_errors
+from lightning_diag.metrics.ctc_frames import Lengths, ctc_call
+from lightning_diag.metrics.ctc_trivial import TrivialLoss, trivial_loss
+
+WINDOW, LAG = 25, 50
+"""Steps averaged at each end, and steps between them, for the fall of the loss over the last 50 steps."""
+MOST_CLASS_ROWS = 512
+"""Rows per token are recorded up to this many tokens."""
+MOST_LINES = 2000
+"""Decoded lines kept after an evaluation, for the mapping test and the samples."""
+
+
+class CTCCollector:
+    """Collects the CTC signals of one stage: ``observe`` in each step, then ``epoch_end``, read, ``reset``.
+
+    Training is read sparsely (every fourth step, every fourth line, every eighth frame for the entropy) and its token
+    errors come from the last ``keep_lines`` lines; validation is read wholly.
+
+    Args:
+        stage: ``train`` or ``val`` (``val:1`` ...); it names the values.
+        decoder_blank: blank of the user's decoder, where it is known.
+        id_to_token: names of the tokens by index, or a function from token indices to text; gives word and character
+            error rates.
+        keep_lines: decoded lines per training evaluation.
+        read_every, line_step, frame_step: overrides of the sparse reading.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        *,
+        decoder_blank: int | None = None,
+        id_to_token: Sequence[str] | Callable[[Sequence[int]], str] | None = None,
+        keep_lines: int = 256,
+        read_every: int | None = None,
+        line_step: int | None = None,
+        frame_step: int | None = None,
+    ) -> None:
+        self.stage = stage
+        train = stage.startswith("train")
+        self._reading = {
+            "read_every": read_every or (4 if train else 1),
+            "line_step": line_step or (4 if train else 1),
+            "frame_step": frame_step or (8 if train else 4),
+            "keep_lines": keep_lines if train else None,
+        }
+        self._decoder_blank = decoder_blank
+        self._text = _text_maker(id_to_token)
+        self.checks = CallChecks(decoder_blank=decoder_blank)
+        self.metric: CTCSignals | None = None
+        self.trivial: TrivialLoss | None = None
+        self._losses: deque[Tensor] = deque(maxlen=WINDOW + LAG)
+        self._lines: list[Decoded] = []
+        self._totals = {"lines": 0, "impossible": 0, "target_tokens": 0, "blank_targets": 0, "out_of_range": 0}
+        self._zero_infinity: bool | None = None
+        self._per_token = False
+        self._fresh: dict[str, int] = {}
+        self._tokens: list[list[int]] = []
+
+    def observe(
+        self,
+        log_probs: Tensor,
+        targets: Any,
+        input_lengths: Lengths,
+        target_lengths: Lengths,
+        *,
+        blank: int = 0,
+        zero_infinity: bool = False,
+        loss: Tensor | None = None,
+        reduction: str = "mean",
+    ) -> tuple[Check, ...]:
+        """Take in one loss call (its arguments as given to the loss, and what it returned).
+
+        Returns:
+            New answers of the call checks; only the first calls can have any.
+        """
+        call = ctc_call(log_probs, targets, input_lengths, target_lengths, blank=blank, zero_infinity=zero_infinity)
+        if self.metric is None:
+            self.metric = self._new_metric(call.log_probs, blank)
+        self._zero_infinity, self._per_token = zero_infinity, reduction == "sum"
+        per_token = self.metric.update_call(call, loss, reduction)
+        if per_token is not None:
+            self._losses.append(per_token)
+        return self.checks.observe(call)
+
+    def _new_metric(self, log_probs: Tensor, blank: int) -> CTCSignals:
+        """The metric, on the device of the scores."""
+        reading: Any = self._reading
+        metric = CTCSignals(blank, int(log_probs.shape[2]), decoder_blank=self._decoder_blank, **reading)
+        return metric.to(log_probs.device)
+
+    def epoch_end(self) -> dict[str, float]:
+        """Close the evaluation: values by their full name (``ctc/train/blank_share``); empty when nothing was observed.
+
+        In a distributed run every process must call it, also one that observed nothing after the first epoch.
+        """
+        if self.metric is None:
+            return {}
+        self.checks.finish()
+        self._find_trivial(self.metric)
+        self._lines = list(self.metric.spill())[-MOST_LINES:]
+        values = self.metric.compute()
+        self._take_totals(self.metric)
+        values.update(self._loss_values(values))
+        if self._text is not None and self._lines:
+            values["wer"], values["cer"] = text_errors(self._lines, self._text)
+        return {f"ctc/{self.stage}/{name}": value for name, value in values.items()}
+
+    def _find_trivial(self, metric: CTCSignals) -> None:
+        """The trivial loss, once: it depends on labels and lengths alone."""
+        if self.trivial is None:
+            targets, frames = metric.kept.labels(200)
+            support = {i: n for i, n in enumerate(metric.tokens[0].tolist()) if n}
+            self.trivial = trivial_loss(targets, frames, support)
+
+    def _take_totals(self, metric: CTCSignals) -> None:
+        """Keep the counts of this evaluation on the host, and add those of the whole run."""
+        self._fresh, self._tokens = metric.reduced, metric.reduced_tokens
+        for name in self._totals:
+            self._totals[name] += self._fresh[name]
+
+    def _loss_values(self, values: dict[str, float]) -> dict[str, float]:
+        """Loss over trivial loss, and how much the loss fell over the last 50 steps."""
+        extra: dict[str, float] = {}
+        if self.trivial is not None and "loss_per_token" in values:
+            trivial = self.trivial.per_token if self._per_token else self.trivial.per_line
+            extra["loss_ratio"] = values["loss_per_token"] / trivial
+        if len(self._losses) == WINDOW + LAG:
+            extra.update(_fall(torch.stack(tuple(self._losses)).double().cpu()))
+        return extra
+
+    def reset(self) -> None:
+        """Forget this evaluation; the losses of the last steps, the trivial loss and the checks stay."""
+        if self.metric is not None:
+            self.metric.reset()
+
+    def stage_record(self) -> StageRecord | None:
+        """Lines that are exactly right, and per token how often it was matched; of the last :meth:`epoch_end`."""
+        if not self._fresh or not self._fresh["decoded"] or self.metric is None:
+            return None
+        return StageRecord(
+            n=self._fresh["decoded"],
+            correct=Count(k=self._fresh["exact"], n=self._fresh["decoded"]),
+            classes=self._class_rows(),
+            confusions=self.metric.kept.errors.most_confused(),
+        )
+
+    def _class_rows(self) -> tuple[ClassRow, ...]:
+        """One row per token that occurs, where there are few; only where support and matches rest on the same lines."""
+        support, emitted, correct = self._tokens
+        used = [i for i in range(len(support)) if support[i] or emitted[i]]
+        if self._reading["keep_lines"] is not None or len(used) > MOST_CLASS_ROWS:
+            return ()
+        return tuple(ClassRow(index=i, support=support[i], predicted=emitted[i], correct=correct[i]) for i in used)
+
+    def never_emitted(self) -> tuple[int, ...]:
+        """Tokens that occur in the references of the last evaluation and were never emitted."""
+        if not self._tokens:
+            return ()
+        support, emitted, _ = self._tokens
+        return tuple(i for i in range(len(support)) if support[i] and not emitted[i])
+
+    def mapping(self) -> Mapping | None:
+        """The mapping test on the decoded lines of the last evaluation."""
+        return mapping_test(self._lines)
+
+    def samples(self) -> tuple[Sample, ...]:
+        """The best, median, worst and longest decoded line of the last evaluation."""
+        return pick_samples(self._lines)
+
+    def facts(self) -> CTCFacts:
+        """What this stage knows about the set-up."""
+        if self.metric is None:
+            return CTCFacts(decoder_blank=self._decoder_blank)
+        totals = self._totals
+        mapping = None if self._reading["keep_lines"] is not None else self.mapping()
+        return CTCFacts(
+            blank=self.metric.blank,
+            classes=self.metric.num_classes,
+            decoder_blank=self._decoder_blank,
+            trivial_loss=None if self.trivial is None else self.trivial.per_line,
+            checks=tuple((check.word, check.sentence) for check in self.checks.found.values()),
+            infeasible=_count(totals["impossible"], totals["lines"]),
+            blank_in_targets=_count(totals["blank_targets"], totals["target_tokens"]),
+            out_of_range=_count(totals["out_of_range"], totals["target_tokens"]),
+            zero_infinity=self._zero_infinity,
+            never_emitted=self.never_emitted(),
+            confused_tokens=self.metric.kept.errors.most_confused(),
+            mapping_ter=None if mapping is None else mapping.after,
+        )
+
+
+def merge_facts(train: CTCFacts | None, val: CTCFacts | None) -> CTCFacts | None:
+    """Facts of both stages as one: the set-up from training, what was decoded from validation."""
+    if train is None or val is None:
+        return train or val
+    base, other = (train, val) if train.blank is not None else (val, train)
+    known = {word for word, _ in base.checks}
+    extra = tuple((word, text) for word, text in other.checks if word not in known)
+    return CTCFacts(
+        blank=base.blank,
+        classes=base.classes,
+        decoder_blank=base.decoder_blank,
+        trivial_loss=base.trivial_loss,
+        checks=base.checks + extra,
+        infeasible=base.infeasible,
+        blank_in_targets=base.blank_in_targets,
+        out_of_range=base.out_of_range,
+        zero_infinity=base.zero_infinity,
+        never_emitted=val.never_emitted,
+        confused_tokens=val.confused_tokens,
+        mapping_ter=val.mapping_ter,
+    )
+
+
+def _count(k: int, n: int) -> Count | None:
+    """A count; None when nothing was counted."""
+    return Count(k=k, n=n) if n else None
+
+
+def _text_maker(
+    given: Sequence[str] | Callable[[Sequence[int]], str] | None,
+) -> Callable[[Sequence[int]], str] | None:
+    """A function from token indices to text."""
+    if given is None or callable(given):
+        return given
+    names = list(given)
+    joint = "" if all(len(name) == 1 for name in names if name) else " "
+    return lambda tokens: joint.join(names[t] if 0 <= t < len(names) else "�" for t in tokens)
+
+
+def _fall(losses: Tensor) -> dict[str, float]:
+    """Relative fall between the means of two windows that lie ``LAG`` steps apart, and its standard error."""
+    old, new = losses[:WINDOW], losses[-WINDOW:]
+    first, last = float(old.mean()), float(new.mean())
+    if not (torch.isfinite(losses).all() and first):
+        return {}
+    # differences of neighbours, so that the fall itself does not count as noise
+    noise = float(torch.cat((old.diff(), new.diff())).square().mean().div(2).sqrt())
+    return {"loss_fall_50": (first - last) / abs(first), "loss_fall_50_se": noise * (2 / WINDOW) ** 0.5 / abs(first)}

@@ -136,7 +136,8 @@ class StageCollector:
             target_lengths=observation.target_lengths,
             blank=observation.blank,
             zero_infinity=observation.zero_infinity,
-            loss=loss,
+            loss=observation.loss,
+            reduction=observation.reduction,
         )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Names
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_diag.history import ClassRow, Count, CTCFacts, Sample, StageRecord
-from lightning_diag.metrics.ctc import CTCSignals
 from lightning_diag.metrics.ctc_checks import CallChecks, Check
 from lightning_diag.metrics.ctc_edits import Decoded, Mapping, mapping_test, pick_samples, text_errors
 from lightning_diag.metrics.ctc_frames import Lengths, ctc_call
+from lightning_diag.metrics.ctc_signals import CTCSignals
 from lightning_diag.metrics.ctc_trivial import TrivialLoss, trivial_loss
 
 WINDOW, LAG = 25, 50
@@ -33,8 +34,7 @@ class CTCCollector:
     Args:
         stage: ``train`` or ``val`` (``val:1`` ...); it names the values.
         decoder_blank: blank of the user's decoder, where it is known.
-        id_to_token: names of the tokens by index, or a function from token indices to text; gives word and character
-            error rates.
+        id_to_token: names of the tokens by index (sequence, mapping or function); gives word and character error rates.
         keep_lines: decoded lines per training evaluation.
         read_every, line_step, frame_step: overrides of the sparse reading.
     """
@@ -44,7 +44,7 @@ class CTCCollector:
         stage: str,
         *,
         decoder_blank: int | None = None,
-        id_to_token: Sequence[str] | Callable[[Sequence[int]], str] | None = None,
+        id_to_token: Names[int, str] | Sequence[str] | Callable[[int], str] | None = None,
         keep_lines: int = 256,
         read_every: int | None = None,
         line_step: int | None = None,
@@ -88,19 +88,24 @@ class CTCCollector:
         Returns:
             New answers of the call checks; only the first calls can have any.
         """
-        call = ctc_call(log_probs, targets, input_lengths, target_lengths, blank=blank, zero_infinity=zero_infinity)
         if self.metric is None:
-            self.metric = self._new_metric(call.log_probs, blank)
+            self.metric = self._new_metric(log_probs, blank)
         self._zero_infinity, self._per_token = zero_infinity, reduction == "sum"
-        per_token = self.metric.update_call(call, loss, reduction)
-        if per_token is not None:
-            self._losses.append(per_token)
-        return self.checks.observe(call)
+        self.metric.update(
+            log_probs, targets, input_lengths, target_lengths, blank, zero_infinity, loss=loss, reduction=reduction
+        )
+        if self.metric.last_loss is not None:
+            self._losses.append(self.metric.last_loss)
+        if self.checks.done:
+            return ()
+        return self.checks.observe(
+            ctc_call(log_probs, targets, input_lengths, target_lengths, blank=blank, zero_infinity=zero_infinity)
+        )
 
     def _new_metric(self, log_probs: Tensor, blank: int) -> CTCSignals:
         """The metric, on the device of the scores."""
         reading: Any = self._reading
-        metric = CTCSignals(blank, int(log_probs.shape[2]), decoder_blank=self._decoder_blank, **reading)
+        metric = CTCSignals(blank, int(log_probs.shape[-1]), decoder_blank=self._decoder_blank, **reading)
         return metric.to(log_probs.device)
 
     def epoch_end(self) -> dict[str, float]:
@@ -148,10 +153,10 @@ class CTCCollector:
         if self.metric is not None:
             self.metric.reset()
 
-    def stage_record(self) -> StageRecord | None:
+    def stage_record(self) -> StageRecord:
         """Lines that are exactly right, and per token how often it was matched; of the last :meth:`epoch_end`."""
         if not self._fresh or not self._fresh["decoded"] or self.metric is None:
-            return None
+            return StageRecord(n=0)
         return StageRecord(
             n=self._fresh["decoded"],
             correct=Count(k=self._fresh["exact"], n=self._fresh["decoded"]),
@@ -233,14 +238,18 @@ def _count(k: int, n: int) -> Count | None:
 
 
 def _text_maker(
-    given: Sequence[str] | Callable[[Sequence[int]], str] | None,
+    given: Names[int, str] | Sequence[str] | Callable[[int], str] | None,
 ) -> Callable[[Sequence[int]], str] | None:
-    """A function from token indices to text."""
-    if given is None or callable(given):
-        return given
-    names = list(given)
-    joint = "" if all(len(name) == 1 for name in names if name) else " "
-    return lambda tokens: joint.join(names[t] if 0 <= t < len(names) else "�" for t in tokens)
+    """A function from token indices to text: single characters are joined, longer names are words."""
+    if given is None:
+        return None
+    name = given if callable(given) else dict(enumerate(given)).get if isinstance(given, Sequence) else given.get
+
+    def text(tokens: Sequence[int]) -> str:
+        names = [str(name(t) or "�") for t in tokens]
+        return "".join(names) if all(len(n) == 1 for n in names) else " ".join(names)
+
+    return text
 
 
 def _fall(losses: Tensor) -> dict[str, float]:

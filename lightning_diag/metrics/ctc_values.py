@@ -1,4 +1,4 @@
-"""Ratios from the sums of :class:`~lightning_diag.metrics.ctc.CTCSignals`."""
+"""Ratios from the sums of :class:`~lightning_diag.metrics.ctc_signals.CTCSignals`."""
 
 from __future__ import annotations
 

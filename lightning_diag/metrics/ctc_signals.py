@@ -1,0 +1,309 @@
+"""What a CTC model puts out: sums on the device, no synchronisation in a step, token errors once per evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from lightning_diag.metrics.ctc_edits import Decoded
+from lightning_diag.metrics.ctc_frames import (
+    NOTHING,
+    CTCCall,
+    Lengths,
+    ctc_call,
+    emissions,
+    greedy_path,
+    infeasible,
+)
+from lightning_diag.metrics.ctc_kept import KeptLines
+from lightning_diag.metrics.ctc_values import values_of
+
+COUNTS = (
+    "steps", "lines", "impossible", "target_tokens", "blank_targets", "out_of_range", "frames_all",
+    "frames_given", "loss_weight", "nonfinite_losses", "hidden",
+    "read_lines", "read_frames", "read_tokens", "blank_frames", "emitted", "empty",
+    "probed_frames", "badly_normed", "pinned", "nonfinite_frames",
+    "decoded", "exact", "edit_tokens", "substitutions", "deletions", "insertions", "distinct",
+)  # fmt: skip
+"""Whole-number sums. The first row is counted in every step, the rest on the lines and frames that are read."""
+REALS = ("loss", "blank_posterior", "entropy")
+NORM_TOLERANCE = 0.05
+"""Largest |sum of probabilities - 1| of a log-softmax: 0.0007 in float16 and 0.007 in bfloat16 were measured."""
+PINNED = (0.99, 1.001)
+"""Range of log-probabilities within a frame that softmax twice ends at: probabilities 0..1 give exactly 1."""
+
+
+class CTCSignals(Metric):
+    """Signals of a CTC model over one evaluation of one stage.
+
+    Every step counts lines without a path and targets that clash with the blank. Reading the output costs more, so in
+    training only every ``read_every``-th step reads, and of its lines every ``line_step``-th; frames are masked by the
+    input lengths, and the entropy uses every ``frame_step``-th frame.
+
+    Args:
+        blank: index of the blank in the loss. num_classes: outputs C, the blank included.
+        decoder_blank: index of the blank by which lines are decoded; the loss's by default.
+        read_every, line_step, frame_step: see above; 1 reads everything.
+        keep_lines: decoded lines kept for token errors, the last ones of the evaluation; None keeps all.
+        **kwargs: of :class:`torchmetrics.Metric`.
+
+    Attributes:
+        last_loss: mean loss per token of the last call, a scalar on the device; None when no loss was given.
+        reduced, reduced_tokens: the sums over all processes, after :meth:`compute`.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = None
+    counts: Tensor
+    reals: Tensor
+    tokens: Tensor
+
+    def __init__(
+        self,
+        blank: int,
+        num_classes: int,
+        *,
+        decoder_blank: int | None = None,
+        read_every: int = 1,
+        line_step: int = 1,
+        frame_step: int = 1,
+        keep_lines: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= blank < num_classes:
+            raise ValueError(f"blank={blank} with num_classes={num_classes}: expected 0 <= blank < num_classes")
+        self.blank = blank
+        self.num_classes = num_classes
+        self.decoder_blank = blank if decoder_blank is None else decoder_blank
+        self.read_every, self.line_step, self.frame_step = read_every, line_step, frame_step
+        self.keep_lines = keep_lines
+        self.last_loss: Tensor | None = None
+        self.reduced: dict[str, int] = {}
+        self.reduced_tokens: list[list[int]] = []
+        self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("reals", torch.zeros(len(REALS)), dist_reduce_fx="sum")
+        # rows: support in the references that were read, emitted, matched
+        self.add_state("tokens", torch.zeros(3, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop decoded lines and the counters of this evaluation."""
+        self.kept = KeptLines(self.keep_lines)
+        self._seen = self._calls = 0
+
+    def reset(self) -> None:
+        """Start a new evaluation."""
+        super().reset()
+        self._forget()
+
+    def update(
+        self,
+        log_probs: Tensor,
+        targets: Any,
+        input_lengths: Lengths,
+        target_lengths: Lengths,
+        blank: int | None = None,
+        zero_infinity: bool = False,
+        loss: Tensor | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        """Count one loss call.
+
+        Args:
+            log_probs: (T, N, C) or (T, C).
+            targets: (N, S) padded or one after the other.
+            input_lengths: frames (N,).
+            target_lengths: tokens (N,).
+            blank: of this call; the metric's by default.
+            zero_infinity: as given to the loss.
+            loss: what the loss call returned; without it the loss is computed again for the lines that are read.
+            reduction: ``mean``, ``sum`` or ``none``, of ``loss``.
+        """
+        call = ctc_call(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            blank=self.blank if blank is None else blank,
+            zero_infinity=zero_infinity,
+        )
+        impossible = infeasible(call)
+        read = self._calls % self.read_every == 0
+        start = (self._calls // self.read_every) % min(self.line_step, call.lines)
+        self._calls += 1
+        self._count_targets(call, impossible)
+        self.last_loss = None if loss is None else self._count_loss(call, impossible, loss.detach(), reduction)
+        if read:
+            self._read(call.some(start, self.line_step), start, again=loss is None)
+        self._seen += call.lines
+
+    def _add(self, **sums: Tensor | int) -> None:
+        """Add to the counts by name, in one operation."""
+        names = list(sums)
+        values = [v if isinstance(v, Tensor) else self.counts.new_full((), v) for v in sums.values()]
+        self.counts.index_add_(0, self._index(tuple(names)), torch.stack([v.to(torch.int64) for v in values]))
+
+    def _index(self, names: tuple[str, ...]) -> Tensor:
+        """Positions of the counts, kept on the device."""
+        cache: dict[tuple[tuple[str, ...], str], Tensor] = self.__dict__.setdefault("_positions", {})
+        key = (names, str(self.counts.device))
+        if key not in cache:
+            places = torch.tensor([COUNTS.index(name) for name in names])
+            cache[key] = places.to(self.counts.device, non_blocking=True)
+        return cache[key]
+
+    def _count_targets(self, call: CTCCall, impossible: Tensor) -> None:
+        """What every step counts: it needs the targets and lengths alone."""
+        targets = call.targets
+        outside = (targets < NOTHING) | (targets >= self.num_classes)
+        self._add(
+            steps=1,
+            lines=call.lines,
+            impossible=impossible.sum(),
+            target_tokens=(targets != NOTHING).sum(),
+            blank_targets=(targets == call.blank).sum(),
+            out_of_range=outside.sum(),
+            frames_all=call.log_probs.shape[0] * call.lines,
+            frames_given=call.input_lengths.sum(),
+            hidden=impossible.sum() if call.zero_infinity else 0,
+        )
+
+    def _count_loss(self, call: CTCCall, impossible: Tensor, loss: Tensor, reduction: str) -> Tensor:
+        """Sum the loss per token, over the lines that have one (``zero_infinity`` counts the others as zero)."""
+        possible = ~impossible
+        lengths = call.target_lengths.clamp(min=1)
+        if loss.dim() > 0:
+            terms, weight = loss.reshape(-1) / lengths, possible.sum()
+            total = torch.where(possible, terms, 0.0).sum() if call.zero_infinity else terms.sum()
+        elif reduction == "sum":
+            total, weight = loss, torch.where(possible, call.target_lengths, 0).sum()
+        else:
+            total, weight = loss * call.lines, possible.sum()
+        return self._add_loss(total, weight)
+
+    def _add_loss(self, total: Tensor, weight: Tensor) -> Tensor:
+        """Add a finite loss, count one that is not."""
+        finite = torch.isfinite(total)
+        self.reals[0] += torch.where(finite, total, 0.0)
+        self._add(loss_weight=torch.where(finite, weight, 0), nonfinite_losses=~finite)
+        return total / weight.clamp(min=1)
+
+    def _read(self, call: CTCCall, start: int, *, again: bool) -> None:
+        """Read the output of some lines."""
+        path = greedy_path(call)
+        emitting = emissions(path, self.decoder_blank)
+        inside = path != NOTHING
+        emitted = emitting.sum(0)
+        posterior = torch.where(inside, call.log_probs[..., self.decoder_blank].exp(), 0.0).sum()
+        self.reals[1] += posterior.nan_to_num(0.0)
+        self._add(
+            read_lines=call.lines,
+            read_frames=inside.sum(),
+            read_tokens=(call.targets != NOTHING).sum(),
+            blank_frames=(path == self.decoder_blank).sum(),
+            emitted=emitted.sum(),
+            empty=(emitted == 0).sum(),
+        )
+        self._count_tokens(0, call.targets, (call.targets > NOTHING) & (call.targets < self.num_classes))
+        self._count_tokens(1, path, emitting)
+        self._probe(call, inside)
+        if again:
+            self._loss_again(call)
+        self.kept.add(self._seen + start, self.line_step, torch.where(emitting, path, NOTHING).T, call)
+
+    def _count_tokens(self, row: int, values: Tensor, counted: Tensor) -> None:
+        """Add the tokens that are counted to one row of the token counts."""
+        known = values.clamp(0, self.num_classes - 1).reshape(-1)
+        self.tokens[row].index_add_(0, known, counted.reshape(-1).to(torch.int64))
+
+    def _probe(self, call: CTCCall, inside: Tensor) -> None:
+        """Entropy, sum and range of the frames' distributions, on every ``frame_step``-th frame."""
+        scores, counted = call.log_probs[:: self.frame_step].float(), inside[:: self.frame_step]
+        masses = scores.exp()
+        # p ln p is 0 where p is 0; the clamp only keeps -inf out of the product
+        entropy = -(masses * scores.clamp(min=-1e4)).sum(-1) / math.log(max(self.num_classes, 2))
+        spread = scores.amax(-1) - scores.amin(-1)
+        self.reals[2] += torch.where(counted, entropy, 0.0).sum().nan_to_num(0.0)
+        total = masses.sum(-1)
+        self._add(
+            probed_frames=counted.sum(),
+            badly_normed=(((total - 1).abs() > NORM_TOLERANCE) & counted).sum(),
+            nonfinite_frames=(~torch.isfinite(total) & counted).sum(),
+            pinned=((spread >= PINNED[0]) & (spread <= PINNED[1]) & counted).sum(),
+        )
+
+    def _loss_again(self, call: CTCCall) -> None:
+        """The loss of the lines that are read, for callers that have none (custom kernels)."""
+        fits = ((call.targets >= 0) & (call.targets < self.num_classes)) | (call.targets == NOTHING)
+        targets = torch.where(fits, call.targets.clamp(min=0), self.blank)
+        losses = F.ctc_loss(
+            call.log_probs.float(),
+            targets,
+            call.input_lengths,
+            call.target_lengths,
+            blank=call.blank,
+            reduction="none",
+        )
+        self._count_loss(call, infeasible(call), torch.where(torch.isfinite(losses), losses, 0.0), "none")
+
+    def spill(self) -> Sequence[Decoded]:
+        """Decode the kept lines on the host and add their token errors to the sums: once, at the end of an evaluation.
+
+        Returns:
+            The decoded lines of this process.
+        """
+        lines = self.kept.decode()
+        errors = self.kept.errors
+        self._add(
+            decoded=errors.lines,
+            exact=errors.exact,
+            edit_tokens=errors.tokens,
+            substitutions=errors.substitutions,
+            deletions=errors.deletions,
+            insertions=errors.insertions,
+            distinct=len({line.hypothesis for line in lines}),
+        )
+        matched = torch.zeros(self.num_classes, dtype=torch.int64)
+        for token, count in errors.correct.items():
+            if 0 <= token < self.num_classes:
+                matched[token] = count
+        self.tokens[2] += matched.to(self.tokens.device)
+        return lines
+
+    def _wrap_compute(self, compute: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+        """Sum over the processes, compute, restore; also for an evaluation without a call, which is an answer here."""
+
+        def run() -> dict[str, float]:
+            with self.sync_context(
+                dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
+            ):
+                return compute()
+
+        return run
+
+    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002  (Metric's signature)
+        """Sum over the processes with one reduction per kind of number, instead of gathering every state."""
+        from torch import distributed
+
+        group = process_group or self.process_group
+        whole = torch.cat((self.counts, self.tokens.reshape(-1)))
+        real = self.reals.clone()
+        distributed.all_reduce(whole, group=group)
+        distributed.all_reduce(real, group=group)
+        self.counts, self.reals = whole[: len(COUNTS)], real
+        self.tokens = whole[len(COUNTS) :].reshape(3, self.num_classes)
+
+    def compute(self) -> dict[str, float]:
+        """The signals by their short name (see :data:`lightning_diag.history.SIGNALS`); what was not measured is absent."""
+        counts = dict(zip(COUNTS, self.counts.tolist(), strict=True))
+        reals = dict(zip(REALS, self.reals.tolist(), strict=True))
+        self.reduced, self.reduced_tokens = counts, self.tokens.tolist()
+        return values_of(counts, reals, self.reduced_tokens)

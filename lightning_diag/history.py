@@ -563,6 +563,7 @@ class RunContext:
         monitor: signal by which *best* is judged; monitor_mode ``max`` or ``min``.
         resumed_from: path of the checkpoint that the fit resumed from; resumed_epoch: first epoch of this fit.
         settings: callbacks and rule thresholds in use, as display text.
+        hparams: hyper-parameters of the run by dotted name, as text; what two runs did differently is read from them.
         notes: sentences of the observer about itself (a monitor that switched off, thinned rows, ...).
         source: where the record comes from (``live``, a path, a log format).
     """
@@ -590,6 +591,7 @@ class RunContext:
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    hparams: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
     source: str = "live"

@@ -1,0 +1,214 @@
+"""A foreign log to a RunHistory: signals, epochs, fractions, counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lightning_diag.history import Count, DataFacts, EpochRecord, RunContext, RunHistory, SplitFacts, StageRecord
+from lightning_diag.readers.assign import Assignment, assign, signal_name
+from lightning_diag.readers.folding import EpochClock, Intervals, discard_repeated, intervals_of
+from lightning_diag.readers.log import Column, Log, ReadReport
+from lightning_diag.readers.params import optim_facts
+
+_RATES = ("acc", "balanced_acc", "macro_f1")
+_MEAN = ("loss", "acc")  # of the training steps of an epoch; everything else keeps its last value
+_FLOAT32 = 1e-6
+"""A share that was computed in float32 is off by less than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the user said about a log: signal -> column, sizes of the splits, number of classes."""
+
+    mapping: Mapping[str, str] | None = None
+    n_val: int | None = None
+    n_train: int | None = None
+    classes: int | None = None
+
+
+def build(log: Log, path: str, told: Told) -> tuple[RunHistory, ReadReport]:
+    """The history that ``log`` records, and what was understood of it."""
+    assigned = assign(log, told.mapping)
+    used = [*assigned.signals.values(), *assigned.per_step.values()]
+    again = discard_repeated(log, [name for name in used if not name.startswith("test")])
+    scales = _scales(log, assigned)
+    clock = EpochClock(log)
+    evaluated = [log.columns[c] for s, c in assigned.signals.items() if s.startswith(("val", "ctc/val"))]
+    places = intervals_of(clock, evaluated, [log.columns[c] for c in [*used, *assigned.shown]])
+    assigned.notes += [note for note in (again, places.note) if note]
+    values = _values(log, assigned, clock, places, scales)
+    stages = [_stages(v, log, assigned, scales, told) for v in values]
+    lrs = _groups(log, assigned, clock, places)
+    records = tuple(map(_record, places.keys, [places.numbered] * len(values), values, stages, lrs))
+    _note_counts(values, stages, assigned, told)
+    history = RunHistory(context=_context(log, path, told, assigned), epochs=records)
+    return history, _report(log, path, assigned)
+
+
+def _record(
+    key: tuple[int, int],
+    numbered: bool,
+    values: Mapping[str, float],
+    stages: Mapping[str, StageRecord],
+    lrs: tuple[float, ...],
+) -> EpochRecord:
+    step = None if numbered or key[1] < 0 else key[1]
+    return EpochRecord(epoch=key[0], step=step, values=values, stages=stages, lrs=lrs)
+
+
+# ---------------------------------------------------------------- values
+
+
+def _values(
+    log: Log, assigned: Assignment, clock: EpochClock, places: Intervals, scales: Mapping[str, float]
+) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = [{} for _ in places.keys]
+    named = [*assigned.signals.items(), *((column, column) for column in assigned.shown)]
+    for signal, name in named:
+        scale = scales.get(name, 1.0)
+        averaged = signal.startswith("train/") and signal.removeprefix("train/") in _MEAN
+        for i, points in _placed(log.columns[name], clock, places).items():
+            rows[i][signal] = scale * (math.fsum(points) / len(points) if averaged and _finite(points) else points[-1])
+    steps = assigned.per_step.get("train/loss") or assigned.signals.get("train/loss")
+    if steps:
+        _add_step_losses(rows, _placed(log.columns[steps], clock, places))
+    return rows
+
+
+def _finite(points: list[float]) -> bool:
+    return all(map(math.isfinite, points))
+
+
+def _placed(column: Column, clock: EpochClock, places: Intervals) -> dict[int, list[float]]:
+    """Values of ``column`` by interval."""
+    found: dict[int, list[float]] = {}
+    for (epoch, step), value in zip(clock.points(column), column.values, strict=True):
+        index = places.place(epoch, step)
+        if index is not None:
+            found.setdefault(index, []).append(value)
+    return found
+
+
+def _add_step_losses(rows: list[dict[str, float]], placed: Mapping[int, list[float]]) -> None:
+    """Spread of the step losses, where an epoch has more than one of them."""
+    for i, points in placed.items():
+        finite = [p for p in points if math.isfinite(p)]
+        if len(points) > 1:
+            rows[i]["loss/nonfinite_steps"] = float(len(points) - len(finite))
+            if finite:
+                rows[i]["loss/step_min"], rows[i]["loss/step_max"] = min(finite), max(finite)
+
+
+def _groups(log: Log, assigned: Assignment, clock: EpochClock, places: Intervals) -> list[tuple[float, ...]]:
+    """Learning rates by parameter group at the end of each interval."""
+    first = assigned.signals.get("lr")
+    placed = [_placed(log.columns[name], clock, places) for name in ([first] if first else []) + assigned.lrs]
+    return [tuple(p[i][-1] for p in placed if i in p) for i in range(len(places.keys))]
+
+
+# ---------------------------------------------------------------- fractions and counts
+
+
+def _scales(log: Log, assigned: Assignment) -> dict[str, float]:
+    """Columns of percentages, and 0.01; a script that prints one accuracy in per cent prints all of them so."""
+    rates = {s: c for s, c in assigned.signals.items() if s.rpartition("/")[2] in _RATES}
+    most = {s: max((v for v in log.columns[c].values if math.isfinite(v)), default=0.0) for s, c in rates.items()}
+    for signal in [s for s, top in most.items() if top > 100.5]:
+        assigned.left_out[rates.pop(signal)] = f"read as {signal}, but goes up to {most.pop(signal):.4g}"
+        del assigned.signals[signal]
+    percent = {s.rpartition("/")[2] for s, top in most.items() if top > 1.0 + _FLOAT32}
+    columns = [c for s, c in rates.items() if s.rpartition("/")[2] in percent]
+    if columns:
+        assigned.notes.append(f"{', '.join(columns)} read as per cent")
+    return dict.fromkeys(columns, 0.01)
+
+
+def resolution(column: Column, scale: float) -> float:
+    """How far a printed share may be off: one unit in the last printed place, and not less than float32 keeps."""
+    return max(scale * 10.0 ** -min(column.decimals, 17), _FLOAT32)
+
+
+def count_of(share: float, n: int, off: float) -> Count | None:
+    """The k of n that was printed as ``share``; None when no k matches, or several do.
+
+    Args:
+        share: fraction in 0..1.
+        n: size of the set.
+        off: how far the printed value may be from k / n.
+    """
+    if not math.isfinite(share) or 2 * off * n >= 1:
+        return None
+    k = round(share * n)
+    return Count(k=k, n=n) if 0 <= k <= n and abs(k / n - share) <= off else None
+
+
+def _stages(
+    values: Mapping[str, float], log: Log, assigned: Assignment, scales: Mapping[str, float], told: Told
+) -> dict[str, StageRecord]:
+    stages = {}
+    for stage, n in (("train", told.n_train), ("val", told.n_val)):
+        column = assigned.signals.get(f"{stage}/acc")
+        if n and column and f"{stage}/acc" in values:
+            off = resolution(log.columns[column], scales.get(column, 1.0))
+            count = count_of(values[f"{stage}/acc"], n, off)
+            if count:
+                stages[stage] = StageRecord(n=n, correct=count)
+    return stages
+
+
+def _note_counts(
+    values: list[dict[str, float]], stages: list[dict[str, StageRecord]], assigned: Assignment, told: Told
+) -> None:
+    """Make the accuracies exact where they are counts, and say where they are not."""
+    for stage, n in (("train", told.n_train), ("val", told.n_val)):
+        signal = f"{stage}/acc"
+        measured = [i for i, row in enumerate(values) if signal in row]
+        exact = [i for i in measured if stage in stages[i]]
+        for i in exact:
+            values[i][signal] = stages[i][stage].correct.rate  # type: ignore[union-attr]  # made with a count above
+        if n and len(exact) < len(measured):
+            assigned.notes.append(
+                f"{len(measured) - len(exact)} of {len(measured)} values of {signal} are no k of {n} to the printed digits: "
+                f"they stay without interval (is n = {n} right, or are too few digits printed?)"
+            )
+        elif n and not measured:
+            assigned.notes.append(f"n = {n} is of no use: there is no {signal}")
+
+
+# ---------------------------------------------------------------- context
+
+
+def _context(log: Log, path: str, told: Told, assigned: Assignment) -> RunContext:
+    train, val = SplitFacts(size=told.n_train), SplitFacts(size=told.n_val)
+    signals = set(assigned.signals)
+    task = "multiclass" if told.classes or "val/acc" in signals or "train/acc" in signals else None
+    context = RunContext(
+        task=task,
+        classes=told.classes,
+        data=DataFacts(train=train, val=val),
+        optim=optim_facts(log.params),
+        hparams=log.params,
+        source=f"{log.kind}: {path}",
+    )
+    if log.monitor and log.monitor[0] in {*signals, *assigned.shown}:
+        context = replace(context, monitor=log.monitor[0], monitor_mode=log.monitor[1])
+    return context
+
+
+def _report(log: Log, path: str, assigned: Assignment) -> ReadReport:
+    understood = {column: signal for signal, column in assigned.signals.items()}
+    understood |= {c: f"{s} (single steps)" for s, c in assigned.per_step.items() if c not in understood}
+    understood |= dict.fromkeys(assigned.lrs, "lr (further parameter groups)")
+    return ReadReport(
+        kind=log.kind,
+        path=path,
+        understood=understood,
+        shown=tuple(assigned.shown),
+        left_out=assigned.left_out,
+        notes=tuple(dict.fromkeys(assigned.notes)),
+    )
+
+
+__all__ = ["Told", "build", "count_of", "resolution", "signal_name"]

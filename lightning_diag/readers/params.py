@@ -1,0 +1,75 @@
+"""Hyper-parameters of a run, as flat text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lightning_diag.history import OptimFacts
+
+MAX_PARAMS = 500
+MAX_BYTES = 256 * 1024
+"""Largest YAML file that is parsed: hyper-parameters take a few kilobytes."""
+
+
+def flat(tree: object, most: int = MAX_PARAMS) -> dict[str, str]:
+    """Leaves of nested mappings and lists by dotted name, at most ``most`` of them."""
+    found: dict[str, str] = {}
+    for name, value in _leaves(tree, "", 0):
+        if len(found) >= most:
+            break
+        found[name] = value
+    return found
+
+
+def _leaves(node: object, name: str, depth: int) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping) and depth < 8:
+        for key, value in node.items():
+            yield from _leaves(value, f"{name}.{key}"[:200].lstrip("."), depth + 1)
+    elif isinstance(node, (str, int, float)) or node is None:
+        yield name, str(node)[:200]
+    elif isinstance(node, (list, tuple)):
+        yield name, str([x for x in node[:20] if isinstance(x, (str, int, float))])[:200]
+
+
+def read_yaml(path: Path) -> dict[str, str]:
+    """Parameters of a YAML file; empty when it is absent, too large, or holds anything but plain values."""
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return {}
+        return flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+
+
+def optim_facts(params: Mapping[str, str]) -> OptimFacts:
+    """What the parameters say about the optimiser, under their usual names."""
+    by_word = {name.rpartition(".")[2].lower(): value for name, value in params.items()}
+    return OptimFacts(
+        optimizer=_first(by_word, "optimizer", "optimizer_name", "optim", "opt"),
+        scheduler=_first(by_word, "scheduler", "lr_scheduler", "lr_scheduler_type"),
+        lr=_number(_first(by_word, "lr", "learning_rate", "lr0")),
+        weight_decay=_number(_first(by_word, "weight_decay", "wd")),
+        momentum=_number(_first(by_word, "momentum")),
+        planned_epochs=_whole(_first(by_word, "max_epochs", "num_train_epochs", "epochs", "num_epochs", "n_epochs")),
+    )
+
+
+def _first(params: Mapping[str, str], *names: str) -> str | None:
+    return next((params[name] for name in names if params.get(name, "None") != "None"), None)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _whole(text: str | None) -> int | None:
+    value = _number(text)
+    return int(value) if value is not None and value > 0 and value < 1e9 else None

@@ -270,7 +270,9 @@ class SplitFacts:
         constant_features: share of features that do not vary in the sample.
         nonfinite_inputs: number of sampled samples with NaN or infinite inputs.
         distinct: distinct samples among ``hashed`` fingerprinted ones.
-        label_purity: mean share of a batch taken by its most common class; purity_expected: the same under shuffling.
+        label_purity: mean share of a batch taken by its most common class; purity_expected: the same under shuffling;
+            purity_sd: standard deviation of that mean under shuffling.
+        features: values per sample of the inputs.
         augmented: whether the data set gave different inputs when a few samples (8 are enough) were fetched twice.
     """
 
@@ -296,6 +298,8 @@ class SplitFacts:
     hashed: int | None = None
     label_purity: float | None = None
     purity_expected: float | None = None
+    purity_sd: float | None = None
+    features: int | None = None
     augmented: bool | None = None
 
 
@@ -305,6 +309,9 @@ class DataFacts:
 
     Attributes:
         overlap: validation samples whose fingerprint is also in training, of the validation samples fingerprinted.
+        overlap_expected: share of validation samples that would match by chance if features were independent.
+        near_overlap: validation samples nearer to a training sample than half the distance that 1 % of the training
+            samples have to their own nearest neighbour, of those compared; without copies fewer than 1 %.
         low_cardinality: True when exact duplicates are expected by chance (few distinct feature values).
         shift_smd: mean standardised difference of feature means between the splits.
         shift_pvalue: p-value of the two-sample test (None when not run).
@@ -315,9 +322,25 @@ class DataFacts:
     val: SplitFacts = field(default_factory=SplitFacts)
     overlap: Count | None = None
     low_cardinality: bool = False
+    overlap_expected: float | None = None
+    near_overlap: Count | None = None
     shift_smd: float | None = None
     shift_pvalue: float | None = None
     shift_auc: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFacts:
+    """One block of the module in the last epoch.
+
+    Attributes:
+        name: dotted name. grad_norm: mean norm of its gradient over the sampled steps.
+        update_ratio: norm of the epoch's update over the norm of its weights.
+    """
+
+    name: str
+    grad_norm: float | None = None
+    update_ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +359,8 @@ class ModelFacts:
         modes: share of sampled steps in which a stage ran with the expected module modes.
         nondeterministic_eval: largest absolute difference of two forwards of one probe batch in eval mode.
         constant_init: share of weight matrices that were constant at the start.
+        looks_fresh: the weights looked freshly initialised before the first step; frozen_fresh: the frozen ones did.
+        blocks: what the gradient and the updates of each block were in the last epoch.
         outputs_are_probabilities: the values given to a cross entropy were already probabilities.
         class_axis_ok: False when the loss normalised over another axis than the classes.
         norm_shift: how far the inputs are from what a pretrained model has seen: for the first normalisation layer with
@@ -362,6 +387,8 @@ class ModelFacts:
     nondeterministic_eval: float | None = None
     constant_init: float | None = None
     looks_fresh: bool | None = None
+    frozen_fresh: bool | None = None
+    blocks: tuple[BlockFacts, ...] = ()
     outputs_are_probabilities: bool | None = None
     class_axis_ok: bool | None = None
     norm_shift: float | None = None

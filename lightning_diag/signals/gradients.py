@@ -1,0 +1,201 @@
+"""Gradients as the backward pass left them, before clipping, on a few steps per epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_diag.history import Count
+from lightning_diag.signals.sampling import PairSchedule
+
+COORDINATES = 2**15
+"""Coordinates of a gradient that are compared with the next one, evenly spaced over all parameters. The cosine of two
+random directions in 32,768 dimensions is 0 with a standard deviation of 0.006."""
+KEPT_CHECKS = 32
+"""Steps at the start of the run at which is checked that gradients were zeroed; a loop that forgets does so always."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSummary:
+    """The gradients of one epoch.
+
+    Attributes:
+        values: signals by name. blocks: mean gradient norm per top-level block.
+    """
+
+    values: dict[str, float]
+    blocks: dict[str, float]
+
+
+class GradientSignals:
+    """Norm, direction and reach of the gradients; a step that is not looked at costs one comparison.
+
+    Norms stay on their device until :meth:`finish`; only the parameters of the first optimiser that steps are watched
+    (adversarial training mixes two directions otherwise).
+
+    Args:
+        module: the module whose parameters are watched.
+        clip: the Trainer's clip value by norm, or None.
+        schedule: which steps are looked at.
+    """
+
+    def __init__(self, module: nn.Module, *, clip: float | None = None, schedule: PairSchedule | None = None) -> None:
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        self.clip = clip
+        self.schedule = schedule or PairSchedule()
+        total = sum(p.numel() for p in self.parameters if not isinstance(p, nn.UninitializedParameter))
+        self._stride = max(1, -(-total // COORDINATES))
+        self.reached = [False] * len(named)
+        self.steps = 0
+        self._optimizer: object | None = None
+        self._last: Tensor | None = None
+        self._norms: list[tuple[tuple[int, ...], Tensor]] = []
+        self._cosines: list[Tensor] = []
+        self._stepped = False
+        self._several = False
+        self._kept: list[Tensor | None] = []
+
+    def start_epoch(self, steps: int | None) -> None:
+        """Begin an epoch of ``steps`` optimiser steps (None: unknown)."""
+        self.schedule.start(steps)
+        self._last = None
+
+    def before_step(self, optimizer: object) -> None:
+        """Look at the gradients, from ``on_before_optimizer_step``: unscaled, not clipped. Never synchronises."""
+        if self._optimizer is None:
+            self._optimizer = optimizer
+        if optimizer is not self._optimizer:
+            self._several = True
+            return
+        self._stepped = len(self._kept) < KEPT_CHECKS
+        if not self.schedule.take():
+            self._last = None
+            return
+        self._look()
+
+    def before_backward(self) -> None:
+        """Look whether the gradient of an earlier step is still there, from ``on_before_backward``.
+
+        Only the first backward pass after an optimiser step is looked at, so that accumulation is not taken for it.
+        """
+        if not self._stepped:
+            return
+        self._stepped = False
+        with torch.no_grad():
+            grads = [g for p in self.parameters if (g := _usable(p.grad)) is not None]
+            self._kept.append(_norms(grads).amax() if grads else None)
+
+    @property
+    def kept(self) -> Count | None:
+        """Looked-at steps that began with an earlier gradient; None when no step was, or with several optimisers.
+
+        With several optimisers the backward pass of one leaves gradients for the other on purpose.
+        """
+        if not self._kept or self._several:
+            return None
+        return Count(k=sum(n is not None and float(n) != 0.0 for n in self._kept), n=len(self._kept))
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        found = [(i, g) for i, p in enumerate(self.parameters) if (g := _usable(p.grad)) is not None]
+        if not found:
+            return
+        self.steps += 1
+        index = tuple(i for i, _ in found)
+        for i in index:
+            self.reached[i] = True
+        grads = [g for _, g in found]
+        self._norms.append((index, _norms(grads)))
+        direction = _direction(grads, self._stride)
+        if self._last is not None and self._last.shape == direction.shape:
+            self._cosines.append(torch.cosine_similarity(self._last, direction, 0))
+        self._last = direction
+
+    @property
+    def without_grad(self) -> float | None:
+        """Share of the trainable parameters that never had a gradient; None before the first look."""
+        if not self.steps:
+            return None
+        sizes = [p.numel() for p in self.parameters]
+        return sum(n for n, seen in zip(sizes, self.reached, strict=True) if not seen) / max(1, sum(sizes))
+
+    def finish(self) -> GradientSummary:
+        """The signals of the epoch, read from the device; then start again."""
+        norms = [(index, column.double().cpu()) for index, column in self._norms]
+        cosines = [float(c) for c in self._cosines]
+        self._norms, self._cosines, self._last = [], [], None
+        if not norms:
+            return GradientSummary(values={}, blocks={})
+        totals = [float(column.norm()) for _, column in norms]
+        finite = [t for t in totals if math.isfinite(t)]
+        values = {"grad/nonfinite_steps": float(len(totals) - len(finite))}
+        if finite:
+            values |= {"grad/norm": _mean(finite), "grad/norm_max": max(finite)}
+            values |= {} if self.clip is None else {"grad/clip_ratio": _mean([_left(t, self.clip) for t in finite])}
+        if known := [c for c in cosines if math.isfinite(c)]:
+            values["grad/cosine"] = _mean(known)
+        values |= self._first_last(norms)
+        return GradientSummary(values=values, blocks=self._blocks(norms))
+
+    def _first_last(self, norms: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
+        """Ratio of the first to the last weight matrix that gets a gradient."""
+        matrices = [i for i, p in enumerate(self.parameters) if p.dim() > 1 and self.reached[i]]
+        if len(matrices) < 2:
+            return {}
+        ends, ratios = (matrices[0], matrices[-1]), []
+        for index, column in norms:
+            if all(e in index for e in ends):
+                first, last = (float(column[index.index(e)]) for e in ends)
+                if math.isfinite(first) and math.isfinite(last) and last > 0:
+                    ratios.append(first / last)
+        return {"grad/first_last_ratio": _mean(ratios)} if ratios else {}
+
+    def _blocks(self, norms: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
+        sums: dict[str, list[float]] = {}
+        for index, column in norms:
+            step: dict[str, float] = {}
+            for i, value in zip(index, column.tolist(), strict=True):
+                block = block_of(self.names[i])
+                step[block] = step.get(block, 0.0) + value * value
+            for block, squared in step.items():
+                sums.setdefault(block, []).append(math.sqrt(squared) if math.isfinite(squared) else math.nan)
+        return {block: _mean([v for v in values if math.isfinite(v)]) for block, values in sums.items()}
+
+
+def block_of(name: str, depth: int = 2) -> str:
+    """The block that a parameter belongs to: its dotted name without the parameter, at most ``depth`` parts."""
+    parts = name.split(".")[:-1]
+    return ".".join(parts[:depth]) or name
+
+
+def _usable(grad: Tensor | None) -> Tensor | None:
+    """The gradient if it is dense and held whole on this rank: others cannot be read without communication."""
+    return grad if grad is not None and type(grad) is Tensor and not grad.is_sparse else None
+
+
+def _norms(grads: Sequence[Tensor]) -> Tensor:
+    """L2 norm of each gradient as one vector on the first gradient's device."""
+    norms: Iterable[Tensor] = torch._foreach_norm(list(grads), 2, dtype=torch.float32)  # noqa: SLF001  (what torch's own clipping calls)
+    first = grads[0].device
+    return torch.stack([n.to(first, torch.float32, non_blocking=True) for n in norms])
+
+
+def _direction(grads: Sequence[Tensor], stride: int) -> Tensor:
+    """Evenly spaced coordinates of all gradients as one float32 vector."""
+    first = grads[0].device
+    return torch.cat([g.reshape(-1)[::stride].to(first, torch.float32, non_blocking=True) for g in grads])
+
+
+def _left(norm: float, clip: float) -> float:
+    """Share of a gradient that clipping by norm leaves."""
+    return min(1.0, clip / norm) if norm > 0 else 1.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

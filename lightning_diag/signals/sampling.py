@@ -1,0 +1,49 @@
+"""Which steps are looked at: by step number alone, so that two runs of one script look at the same steps."""
+
+from __future__ import annotations
+
+PAIRS = 6
+"""Pairs of consecutive steps per epoch: 12 gradients give a mean norm within about 30 % of its spread, and with 1,000
+steps an epoch one step in 80 pays for it."""
+FIRST = 16
+"""Steps at the very start of a run that are all looked at: what goes wrong at once (a wrong scale, a wrong rate) shows
+there."""
+
+
+class PairSchedule:
+    """Chooses pairs of consecutive steps, spread evenly over each epoch.
+
+    The choice depends on the step number only. A budget measured with a clock would look at other steps in each run, and
+    with them at other gradients: the same training could then be judged differently twice.
+
+    Args:
+        pairs: pairs per epoch.
+        first: steps at the start of the run that are all taken.
+    """
+
+    def __init__(self, pairs: int = PAIRS, first: int = FIRST) -> None:
+        self.pairs = pairs
+        self._left = first
+        self._step = -1
+        self._every = 0
+
+    def start(self, steps: int | None) -> None:
+        """Begin an epoch.
+
+        Args:
+            steps: optimiser steps of the epoch; None where the loader has no length: then pairs come at doubling
+                distances.
+        """
+        self._step = -1
+        self._every = 0 if steps is None else max(1, steps // self.pairs)
+
+    def take(self) -> bool:
+        """Count one step; whether it is looked at."""
+        self._step += 1
+        step = self._step
+        if self._left > 0:
+            self._left -= 1
+            return True
+        if self._every:
+            return step % self._every < 2 and step // self._every < self.pairs
+        return step & (step - 1) == 0 or (step - 1) & (step - 2) == 0

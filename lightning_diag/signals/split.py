@@ -1,0 +1,151 @@
+"""What the batches of one split look like, gathered as they come: no sample is read twice, no host copy in a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lightning_diag.signals.inputs import features, find_inputs, fingerprints, hash_weights
+
+HASHED = 50_000
+"""Samples fingerprinted per split (400 KB); a leak of 1 % of the validation set shows up in that many."""
+ROWS = 2_048
+"""Samples kept at most, with at most :data:`KEPT_FEATURES` features each (2 MiB per split)."""
+KEPT_FEATURES = 256
+BATCHES, LATER_BATCHES = 1_024, 32
+"""Batches whose labels are looked at in the first epoch and in later ones."""
+
+Floats = npt.NDArray[np.float32]
+Longs = npt.NDArray[np.int64]
+
+
+class SplitWatch:
+    """Gathers facts of one split during its first epoch, and a few batches of later ones.
+
+    Every observed batch costs about ten small operations on its device. Rows are taken evenly over the whole epoch: when
+    too many are held, every second one is dropped and later batches give half as many.
+    """
+
+    def __init__(self) -> None:
+        self.feature_count: int | None = None
+        self.integer = False
+        self.hashed = 0
+        self._weights: Tensor | None = None
+        self._prints: list[Tensor] = []
+        self._later: list[Tensor] = []
+        self._nonfinite: list[Tensor] = []
+        self._rows: list[Tensor] = []
+        self._row_step, self._kept = 1, 0
+        self._epoch = -1
+        self._batches = 0
+        self.labels: list[Tensor] = []
+
+    def start(self) -> None:
+        """Begin an epoch."""
+        self._epoch += 1
+        self._batches = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample of the first epoch was fingerprinted."""
+        return 0 < self.hashed < HASHED and self._epoch > 0
+
+    @property
+    def wants_inputs(self) -> bool:
+        """Whether inputs of the next batch are still looked at."""
+        if self._epoch == 0:
+            return self.hashed < HASHED
+        return self._epoch == 1 and self._batches < 4
+
+    @torch.no_grad()
+    def batch(self, batch: Any, target: Tensor | None) -> None:
+        """Look at one batch.
+
+        Args:
+            batch: as the step gets it.
+            target: what the loss compared the predictions with.
+        """
+        wants = self.wants_inputs
+        self._batches += 1
+        limit = LATER_BATCHES if self._epoch else BATCHES
+        if target is not None and self._batches <= limit and _class_indices(target):
+            self.labels.append(target.detach().clone())
+        if wants:
+            self._look(batch, target)
+
+    def _look(self, batch: Any, target: Tensor | None) -> None:
+        inputs = find_inputs(batch, target)
+        if inputs is None or not len(inputs):
+            return
+        sampled = features(inputs)
+        if self.feature_count is None:
+            self.feature_count, self.integer = inputs[0].numel(), not inputs.is_floating_point()
+        if self._weights is None or len(self._weights) != sampled.shape[1]:
+            if self._prints:  # samples of varying size (padded sequences) are not comparable by position
+                return
+            self._weights = hash_weights(sampled.shape[1], sampled.device)
+        marks = fingerprints(sampled, self._weights)
+        if self._epoch:
+            self._later.append(marks)
+            return
+        self._prints.append(marks)
+        if not self.integer or inputs.dtype is torch.uint8:
+            self._nonfinite.append((~sampled.isfinite()).any(1).sum())
+            self._keep(sampled)
+        self.hashed += len(sampled)
+
+    def _keep(self, sampled: Tensor) -> None:
+        """Keep the samples of the epoch whose index is a multiple of the step."""
+        first = -self.hashed % self._row_step
+        narrow = features(sampled, KEPT_FEATURES)[first :: self._row_step].float().clone()
+        self._rows.append(narrow)
+        self._kept += len(narrow)
+        if self._kept > ROWS:
+            self._rows = [torch.cat(self._rows)[::2].clone()]
+            self._row_step *= 2
+            self._kept = len(self._rows[0])
+
+    def rows(self) -> Floats:
+        """Kept samples, (rows, features), float32 on the host."""
+        kept: Floats = _host(self._rows, np.zeros((0, 0), np.float32))
+        return kept
+
+    def prints(self) -> Longs:
+        """Fingerprints of the first epoch."""
+        marks: Longs = _host(self._prints, np.zeros(0, np.int64))
+        return marks
+
+    def later_prints(self) -> Longs:
+        """Fingerprints of some batches of the second epoch."""
+        marks: Longs = _host(self._later, np.zeros(0, np.int64))
+        return marks
+
+    def nonfinite(self) -> int | None:
+        """Samples with NaN or infinite features; None when no floating inputs were seen."""
+        return int(torch.stack(self._nonfinite).sum()) if self._nonfinite else None
+
+    @property
+    def labels_complete(self) -> bool:
+        """Whether the labels of every batch of the running epoch were looked at."""
+        return self._batches <= (LATER_BATCHES if self._epoch else BATCHES)
+
+    def take_labels(self) -> list[Longs]:
+        """Class indices of the observed batches since the last call."""
+        labels, self.labels = self.labels, []
+        if not labels:
+            return []
+        sizes = np.cumsum([t.numel() for t in labels])[:-1]
+        return list(np.split(torch.cat([t.reshape(-1) for t in labels]).cpu().numpy(), sizes))
+
+
+def _class_indices(target: Tensor) -> bool:
+    column = target.dim() == 1 or (target.dim() == 2 and target.shape[1] == 1)
+    return column and not target.is_floating_point() and target.dtype is not torch.bool
+
+
+def _host(parts: list[Tensor], empty: Any) -> Any:
+    return torch.cat(parts).cpu().numpy() if parts else empty

@@ -1,0 +1,224 @@
+"""Loss, the metric that counts with its intervals, and the learning rate below them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lightning_diag.history import Series
+from lightning_diag.report import numbers
+from lightning_diag.report.figures.style import (
+    FAINT, INK, MARK, RATE, SMALL, TRAIN, VAL, figure, label_ends, reduced,
+)  # fmt: skip
+from lightning_diag.report.view import View, interval, is_fraction, shown, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOG_FROM = 30.0
+"""A loss whose largest value is this many times its smallest is drawn on a logarithmic axis."""
+EVENTS = {"resume": "resumed", "lr_restart": "restart", "would_stop": "would stop", "stop": "stopped", "exception": "crashed",
+          "interrupted": "interrupted"}  # fmt: skip
+MOST_EVENTS = 8
+"""Marked events of one kind; a schedule that restarts more often shows that in its own curve."""
+
+Line = tuple[str, str, str]  # signal, label, colour
+
+
+def curves(view: View) -> Figure | None:
+    """The figure, or None when nothing was measured more than once."""
+    panels = [panel for panel in (_losses(view), _metric(view), _rate(view)) if panel]
+    panels = [(lines, name) for lines, name in panels if any(len(view.history.series(s).finite) for s, _, _ in lines)]
+    if not panels or len(view.history.epochs) < 2:
+        return None
+    heights = [0.55 if name == "learning rate" else 1.0 for _, name in panels]
+    made = figure(0.5 + 2.0 * sum(heights))
+    grid = made.add_gridspec(len(panels), 1, height_ratios=heights)
+    first: Axes | None = None
+    for row, (lines, name) in enumerate(panels):
+        axes = made.add_subplot(grid[row], sharex=first)
+        first = first or axes
+        axes.set_title(name)
+        axes.margins(x=0.03)
+        _panel(view, axes, lines, name)
+        axes.tick_params(labelbottom=row == len(panels) - 1)
+    made.axes[-1].set_xlabel("epoch")
+    _finish(view, made)
+    return made
+
+
+def _losses(view: View) -> tuple[list[Line], str] | None:
+    return [("train/loss", "training", TRAIN), ("val/loss", "validation", VAL)], "loss"
+
+
+def _metric(view: View) -> tuple[list[Line], str] | None:
+    """The monitored metric with its training side; none when that is the loss, which has its panel."""
+    signal, _ = view.metric
+    if not signal or signal in {"val/loss", "train/loss"}:
+        return None
+    other = signal.replace("val", "train", 1)
+    lines = [(other, "training", TRAIN)] if other != signal else []
+    return [*lines, (signal, "validation" if "val" in signal else title(signal), VAL)], _metric_title(view, signal)
+
+
+def _metric_title(view: View, signal: str) -> str:
+    name = title(signal).removeprefix("validation ").removesuffix(" on validation")
+    return f"{name}, with 95 % intervals" if view.count(view.final, signal) else name
+
+
+def _rate(view: View) -> tuple[list[Line], str] | None:
+    return [("lr", "", RATE)], "learning rate"
+
+
+def _panel(view: View, axes: Axes, lines: list[Line], name: str) -> None:
+    for signal, _, colour in lines:
+        _line(axes, view.history.series(signal).finite, colour)
+    if name == "learning rate":
+        _rate_axis(axes, view.history.series("lr").finite)
+    elif name == "loss":
+        _loss_axis(axes, [view.history.series(s).finite for s, _, _ in lines])
+        _loss_baseline(view, axes)
+    else:
+        _metric_marks(view, axes, lines[-1][0])
+
+
+def _line(axes: Axes, series: Series, colour: str) -> None:
+    """The curve; with few points each is marked, as the line between them was not measured."""
+    if not len(series):
+        return
+    x, y = reduced(series.epochs, series.values)
+    axes.plot(x, y, color=colour, marker="o" if len(x) <= 40 else "", markersize=3.2)
+
+
+def _rate_axis(axes: Axes, series: Series) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    if not len(series):
+        return
+    low, high = min(series.values), max(series.values)
+    if low > 0 and high / low > LOG_FROM:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=0, top=1.15 * high or None)
+        axes.locator_params(axis="y", nbins=3)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value)))
+
+
+def _loss_axis(axes: Axes, found: list[Series]) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    values = [v for series in found for v in series.values]
+    if values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif values and min(values) >= 0:
+        axes.set_ylim(bottom=0)
+
+
+def _loss_baseline(view: View, axes: Axes) -> None:
+    baseline = view.history.context.baseline
+    if baseline is not None and baseline.loss is not None and baseline.epoch is not None:
+        axes.plot([baseline.epoch], [baseline.loss], color=VAL, marker="D", markersize=5, markerfacecolor="none")
+
+
+def _metric_marks(view: View, axes: Axes, signal: str) -> None:
+    """Intervals as a band, the start as a point with its interval, target and chance as lines."""
+    from matplotlib.ticker import FuncFormatter
+
+    _band(view, axes, signal)
+    baseline, target, classes = view.history.context.baseline, view.history.context.target, view.history.context.classes
+    if baseline is not None and signal == "val/acc" and baseline.correct is not None and baseline.epoch is not None:
+        span, rate = interval(baseline.correct), baseline.correct.rate
+        axes.errorbar([baseline.epoch], [rate], [[rate - span.low], [span.high - rate]], color=VAL, marker="D", markersize=5,
+                      markerfacecolor="none", elinewidth=1, capsize=3)  # fmt: skip
+    if target is not None and target.metric == signal:
+        _level(axes, target.value, f"target {shown(signal, target.value)}", MARK)
+    if classes and signal == "val/acc" and 1 / classes >= 0.02:
+        _level(axes, 1 / classes, f"chance {numbers.percent(1 / classes)}", FAINT)
+    if is_fraction(signal):
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        axes.set_ylim(*_fraction_limits(axes))
+
+
+def _fraction_limits(axes: Axes) -> tuple[float, float]:
+    """The range of the data, not beyond 0 and 1 by more than a margin, and never so narrow that noise fills it."""
+    low, high = axes.get_ylim()
+    low, high = min(low, high - 0.05), max(high, low + 0.05)
+    return max(-0.03, low), min(1.03, high) if high <= 1.3 else high
+
+
+def _level(axes: Axes, value: float, text: str, colour: str) -> None:
+    axes.axhline(value, color=colour, linewidth=1.1, linestyle=(0, (5, 3)))
+    axes.annotate(text, (0, value), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
+                  color=colour, fontsize=SMALL, va="bottom")  # fmt: skip
+
+
+def _band(view: View, axes: Axes, signal: str) -> None:
+    pairs = [(r.epoch, view.count(r, signal)) for r in view.history.epochs]
+    known = [(epoch, interval(count)) for epoch, count in pairs if count is not None and count.n]
+    if len(known) < 2:
+        return
+    epochs = [epoch for epoch, _ in known]
+    x, low = reduced(epochs, [span.low for _, span in known])
+    _, high = reduced(epochs, [span.high for _, span in known])
+    axes.fill_between(x, low, high, color=VAL, alpha=0.18, linewidth=0)
+
+
+def _finish(view: View, made: Figure) -> None:
+    """Events and line names, placed after the layout is known."""
+    marks = list(_marks(view))
+    for axes in made.axes:
+        for epoch, _, colour in marks:
+            axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
+    made.draw_without_rendering()
+    _write_marks(made.axes[0], marks)
+    for axes in made.axes:
+        ends = _ends(view, axes)
+        if len(ends) > 1:
+            label_ends(axes, ends)
+
+
+def _ends(view: View, axes: Axes) -> list[tuple[float, float, str, str]]:
+    name = axes.get_title(loc="left")
+    panel = _losses(view) if name == "loss" else _metric(view) if name != "learning rate" else None
+    found = []
+    for signal, label, colour in panel[0] if panel else []:
+        series = view.history.series(signal).finite
+        if len(series):
+            found.append((float(series.epochs[-1]), series.values[-1], label, colour))
+    return found
+
+
+def _marks(view: View) -> Iterator[tuple[int, str, str]]:
+    """(epoch, text, colour) of what happened, each once."""
+    seen: dict[str, int] = {}
+    for record in view.history.epochs:
+        for event in record.events:
+            seen[event.kind] = seen.get(event.kind, 0) + 1
+            if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
+                yield record.epoch, EVENTS[event.kind], FAINT
+        if any(not math.isfinite(v) for n, v in record.values.items() if n.endswith("/loss")) and "nan" not in seen:
+            seen["nan"] = 1
+            yield record.epoch, "not finite", INK
+    if view.best is not None and len(view.evaluated) > 1:
+        yield view.best.epoch, "best", MARK
+
+
+def _write_marks(axes: Axes, marks: list[tuple[int, str, str]]) -> None:
+    """Names of events above the first panel; those that would touch go one line up."""
+    width = axes.figure.get_figwidth() * 72 * axes.get_position().width
+    taken: list[float] = []
+    for epoch, text, colour in sorted(marks):
+        at = float(axes.transAxes.inverted().transform(axes.transData.transform((epoch, 0)))[0]) * width
+        half = 2.3 * len(text)
+        level = next((i for i, end in enumerate(taken) if at - half > end + 4), len(taken))
+        taken[level : level + 1] = [at + half]
+        axes.annotate(text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 9 * level), textcoords="offset points",
+                      color=colour, fontsize=SMALL, ha="center", va="bottom", annotation_clip=False)  # fmt: skip
+
+
+__all__ = ["curves"]

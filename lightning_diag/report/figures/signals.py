@@ -1,0 +1,137 @@
+"""CTC signals, pretrained weights and the stopping probability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning_diag.history import Series
+from lightning_diag.report import numbers
+from lightning_diag.report.escape import name
+from lightning_diag.report.figures.style import (
+    FAINT, INK, MARK, OTHER, RATE, SMALL, TRAIN, VAL, bare, figure, label_ends, reduced,
+)  # fmt: skip
+from lightning_diag.report.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLOCKS = 40
+"""Blocks of a checkpoint that are drawn; of more, those with the smallest equal share."""
+
+_PANELS = (
+    ("blank_share", "blank frames", True),
+    ("emit_ratio", "emitted per reference token", False),
+    ("loss_ratio", "loss over trivial loss", False),
+    ("ter", "token error rate", True),
+)
+_LEVELS = {"emit_ratio": (1.0, "as many as in the reference"), "loss_ratio": (1.0, "ignores the input")}
+
+
+def ctc(view: View) -> Figure | None:
+    """Small panels, one per signal that was recorded."""
+    present = [panel for panel in _PANELS if any(len(_ctc(view, stage, panel[0])) > 1 for stage in ("train", "val"))]
+    if not present:
+        return None
+    rows = -(-len(present) // 2)
+    made = figure(0.3 + 1.9 * rows)
+    grid = made.add_gridspec(rows, 2)
+    for at, (key, text, percent) in enumerate(present):
+        axes = made.add_subplot(grid[at // 2, at % 2])
+        axes.set_title(text)
+        _ctc_panel(view, axes, key, percent=percent)
+        if at >= len(present) - 2:
+            axes.set_xlabel("epoch")
+    made.draw_without_rendering()
+    for axes, (key, _, _) in zip(made.axes, present, strict=True):
+        label_ends(axes, _ctc_ends(view, key))
+    return made
+
+
+def _ctc(view: View, stage: str, key: str) -> Series:
+    return view.history.series(f"ctc/{stage}/{key}").finite
+
+
+def _ctc_panel(view: View, axes: Axes, key: str, *, percent: bool) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    for stage, colour in (("train", TRAIN), ("val", VAL)):
+        _plot(axes, _ctc(view, stage, key), colour)
+    if key == "blank_share":
+        expected = _ctc(view, "val", "blank_expected") if len(_ctc(view, "val", "blank_expected")) else _ctc(view, "train", "blank_expected")
+        _plot(axes, expected, FAINT, dashed=True)
+    if key in _LEVELS:
+        value, text = _LEVELS[key]
+        axes.axhline(value, color=FAINT, linewidth=1, linestyle=(0, (5, 3)))
+        axes.annotate(text, (0, value), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
+                      color=FAINT, fontsize=SMALL)  # fmt: skip
+    if percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low), max(high, 1.05))
+
+
+def _ctc_ends(view: View, key: str) -> list[tuple[float, float, str, str]]:
+    wanted = [("train", key, "training", TRAIN), ("val", key, "validation", VAL)]
+    wanted += [("val", "blank_expected", "expected", FAINT)] if key == "blank_share" else []
+    found = [(_ctc(view, stage, signal), text, colour) for stage, signal, text, colour in wanted]
+    return [(float(s.epochs[-1]), s.values[-1], text, colour) for s, text, colour in found if len(s)]
+
+
+def _plot(axes: Axes, series: Series, colour: str, *, dashed: bool = False) -> None:
+    if len(series):
+        x, y = reduced(series.epochs, series.values)
+        axes.plot(x, y, color=colour, linestyle=(0, (5, 3)) if dashed else "-", linewidth=1.1 if dashed else 1.6,
+                  marker="o" if len(x) <= 20 and not dashed else "", markersize=3)  # fmt: skip
+
+
+def pretrained(view: View) -> Figure | None:
+    """How much of each block equals the checkpoint, as bars with the number written behind them."""
+    facts = view.history.context.pretrain
+    if facts is None or not facts.blocks:
+        return None
+    blocks = sorted(facts.blocks, key=lambda b: b.equal)[:BLOCKS] if len(facts.blocks) > BLOCKS else list(facts.blocks)
+    made = figure(0.7 + 0.2 * len(blocks))
+    axes = made.add_subplot()
+    axes.barh(range(len(blocks)), [1] * len(blocks), color=FAINT, alpha=0.18, height=0.66)
+    axes.barh(range(len(blocks)), [b.equal for b in blocks], color=VAL, height=0.66)
+    axes.set_yticks(range(len(blocks)), [name(b.block, 44) for b in blocks])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    bare(axes)
+    axes.set_title("share of each block that equals the checkpoint")
+    for at, block in enumerate(blocks):
+        text = f"{numbers.percent(block.equal)} of {numbers.magnitude(block.parameters)}"
+        axes.annotate(text, (1, at), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL, color=INK,
+                      annotation_clip=False)  # fmt: skip
+    return made
+
+
+def stopping(view: View) -> Figure | None:
+    """The probability that the best still improves, with the epoch at which the criterion would have stopped."""
+    stop = view.history.context.stop
+    if len(stop.probability) < 2:
+        return None
+    epochs, values = reduced([e for e, _ in stop.probability], [p for _, p in stop.probability])
+    made = figure(2.1)
+    axes = made.add_subplot()
+    axes.set_title("probability that a later epoch beats the best")
+    axes.plot(epochs, values, color=RATE)
+    axes.fill_between(epochs, 0, values, color=RATE, alpha=0.15, linewidth=0)
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    axes.set_xlabel("epoch")
+    axes.margins(x=0.02)
+    for epoch, text, colour in _stops(view):
+        axes.axvline(epoch, color=colour, linewidth=1.1, linestyle=(0, (2, 2)))
+        axes.annotate(text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(-4, -4), textcoords="offset points",
+                      ha="right", va="top", color=colour, fontsize=SMALL)  # fmt: skip
+    return made
+
+
+def _stops(view: View) -> list[tuple[int, str, str]]:
+    stop = view.history.context.stop
+    best = [(view.best.epoch, "best", MARK)] if view.best is not None else []
+    would = [(stop.would_stop_epoch, "would stop", OTHER)] if stop.would_stop_epoch is not None else []
+    return best + would

@@ -14,10 +14,13 @@ import unicodedata
 NAME_WIDTH = 40
 """Characters of a name in a table; longer ones lose their middle. A line of a report stays readable up to here."""
 
+PROSE_WIDTH = 3000
+"""Characters of a paragraph; a finding needs a tenth of it, a class name of a million characters inside one does not fit."""
+
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _SPACE = re.compile(r"[ \xa0]*[\r\n\t\v\f\x85\u2028\u2029]+[ \xa0]*")
-_ACTIVE = re.compile(r"[\\`*|~]|(?<!\w)_|_(?!\w)|<(?=[\w/!?&])|\](?=[(:\[])|&(?=#?\w+;)|!(?=\[)|\$(?=\S)")
-_NAME_ACTIVE = re.compile(r"[\\`*|~<>\[\]$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|!(?=\[)")
+_ACTIVE = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[\w/!?&])|\](?=[(:\[])|&(?=#?\w+;)|!(?=\[)|\$(?=\S)")
+_NAME_ACTIVE = re.compile(r"[\\`*|~<>\[\]$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
 _LINE_START = re.compile(r"^(\s*)([#>+=-]|\d+(?=[.)]\s))")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
 _INVISIBLE = frozenset("\u200b\u2060\ufeff\u00ad\u034f\u061c\u180e\u115f\u1160\u3164")
@@ -86,13 +89,17 @@ def cell(text: str) -> str:
 
 
 def _inline(text: str, bar: str) -> str:
-    line = visible(text).strip()
+    line = _line(text)
     if isinstance(text, Name):
         return _NAME_ACTIVE.sub(_escape, line)
     parts = _CODE_SPAN.split(line)
     return "".join(
         f"`{part.replace('|', bar)}`" if i % 2 else _ACTIVE.sub(_escape, part) for i, part in enumerate(parts)
     )
+
+
+def _line(text: str) -> str:
+    return shorten(visible(_clip(text, 4 * PROSE_WIDTH)).strip(), PROSE_WIDTH)
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -107,7 +114,7 @@ def _guard_start(line: str) -> str:
 
 def prose_parts(text: str) -> list[tuple[bool, str]]:
     """``text`` as (is code, part) pairs, for a renderer that escapes by itself."""
-    line = visible(text).strip()
+    line = _line(text)
     if isinstance(text, Name):
         return [(False, line)]
     return [(bool(i % 2), part) for i, part in enumerate(_CODE_SPAN.split(line)) if part]

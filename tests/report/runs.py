@@ -96,7 +96,7 @@ def _resumed_context() -> RunContext:
                 drawn_counts=(58, 57, 55, 54),
                 input_mean=0.02,
                 input_std=0.98,
-            ),  # fmt: skip
+            ),
             val=SplitFacts(size=29, batches=4, batch_size=8, class_counts=(4, 8, 10, 7), shuffled=False),
             overlap=Count(k=0, n=29),
         ),
@@ -116,7 +116,7 @@ def _resumed_context() -> RunContext:
             saved_epochs=7,
             saved_seconds=210.0,
             probability=tuple((e, p) for e, p in zip(range(22, 42), [0.9 - 0.045 * i for i in range(20)], strict=True)),
-        ),  # fmt: skip
+        ),
         target=Target(value=0.82),
         baseline=Baseline(source="given", epoch=21, correct=Count(k=21, n=29), loss=1.0),
         resumed_from="checkpoints/epoch=21-val_acc=0.72.ckpt",
@@ -310,3 +310,75 @@ def large(epochs: int = 10_000, classes: int = 1000) -> RunHistory:
         )
     names = tuple(f"n{i:08d} a class with a rather long descriptive name, number {i}" for i in range(classes))
     return RunHistory(context=RunContext(task="multiclass", classes=classes, class_names=names), epochs=tuple(records))
+
+
+HOSTILE = (
+    "a|b", "`code`", "x``y", "line\nbreak", "<b>bold</b>", "<script>alert(1)</script>", "../../etc/passwd", "\x1b[31mred\x07",
+    "\u202etxt.exe", "[link](http://x)", "![img](x)", "**strong** _em_", "&lt;", "$x^2$ and $y$", "\u200bzero", "",
+    "ein sehr langer Name, der in keine Spalte passt und deshalb in der Mitte gekürzt wird", "手話", "إشارة", "\ud800half", "|---|", "# head",
+    "1. one", "a\\|b", "-->", "]]>", "</style></svg>", "{{ 7*7 }}", "{% raise %}", "~~gone~~",
+)  # fmt: skip
+
+
+def hostile() -> RunHistory:
+    """Every text that a run can bring is a name that tries to break out."""
+    n = len(HOSTILE)
+    matrix = tuple(tuple(3 if i == j else int((i + j) % 5 == 0) for j in range(n)) for i in range(n))
+    each = tuple(
+        ClassRow(index=i, support=sum(matrix[i]), predicted=sum(r[i] for r in matrix), correct=3) for i in range(n)
+    )
+    total = Count(k=3 * n, n=sum(map(sum, matrix)))
+    records = []
+    for epoch in range(4):
+        groups = tuple(GroupRow(group=text, correct=Count(k=1, n=3)) for text in HOSTILE)
+        stage = StageRecord(n=total.n, correct=total, classes=each, matrix=matrix, groups=groups)
+        events = (Event(kind="resume", text=HOSTILE[5]),)
+        values = {"val/acc": total.rate, "val/loss": 1.0, HOSTILE[4]: 2.0}
+        records.append(EpochRecord(epoch=epoch, values=values, stages={"val": stage, HOSTILE[0]: stage}, events=events))
+    bad = HOSTILE[5] + HOSTILE[0] + "\n# heading\n" + HOSTILE[8]
+    context = RunContext(
+        task="multiclass", classes=n, class_names=HOSTILE, model=ModelFacts(name=bad, parameters=10, trainable=10, loss_name=bad),
+        data=DataFacts(train=SplitFacts(size=100, class_counts=tuple(range(1, n + 1)), sampler=bad)),
+        optim=OptimFacts(optimizer=bad, scheduler=bad, early_stopping=bad), resumed_from=bad, seed=1, versions={bad: bad}, settings={bad: bad},
+        pretrain=PretrainFacts(verdict="not loaded", checkpoint=bad, module=bad, reason=bad, fix="``` \n" + bad, head_mismatch=HOSTILE,
+                               blocks=tuple(BlockShare(block=text, parameters=5, equal=0.5) for text in HOSTILE)),
+        capture=(CaptureFacts(stage="train", problem=bad, heads=HOSTILE),), stop=StopFacts(status="exception", error=bad, reason=bad, best_checkpoint=bad),
+        samples=tuple(Sample(index=i, reference=(i,), prediction=((i + 1) % n,), confidence=0.9, role=bad) for i in range(n)), notes=(bad,),
+    )  # fmt: skip
+    return RunHistory(context=context, epochs=tuple(records))
+
+
+def hostile_diagnosis() -> Diagnosis:
+    """The same texts, inside the sentences of a rule."""
+    bad = " and ".join(HOSTILE)
+    finding = Finding(
+        code="LD302", name="class-never-predicted", severity="warning", confidence=0.9, claim="likely", title=bad, summary=bad,
+        evidence=(Evidence(signal="val", text=f"seen: {bad}"),), against=(Evidence(signal="val", text=bad),), why=bad, actions=(bad, "b", bad), next_test=bad,
+    )  # fmt: skip
+    return Diagnosis(verdict=bad, findings=(finding,), not_established=(NotEstablished(claim=bad, reason=bad, needed=bad),),
+                     clear=(Clear(code="LD101", name="non-finite-loss", text=bad),), not_checked=(NotChecked(code="LD102", name="x", reason=bad),),
+                     crashed=(Crashed(code="LD103", name="y", error=bad),))  # fmt: skip
+
+
+def many_classes(classes: int = 100, epochs: int = 60) -> RunHistory:
+    """A hundred classes over sixty epochs with a learning curve each."""
+    records = []
+    for epoch in range(epochs):
+        each = tuple(ClassRow(index=i, support=20 + i % 7, predicted=22, correct=min(20, int((20 + i % 7) * (1 - math.exp(-(epoch + 1) * (i % 13) / 150)))))
+                     for i in range(classes))  # fmt: skip
+        total = Count(k=sum(r.correct for r in each), n=sum(r.support for r in each))
+        pairs = tuple(Confusion(target=i, predicted=(7 * i) % classes, count=max(1, 12 - i)) for i in range(1, 40))
+        stage = StageRecord(n=total.n, correct=total, classes=each, confusions=pairs)
+        values = {
+            "val/acc": total.rate,
+            "val/loss": 4.6 * (1 - total.rate),
+            "train/loss": 4.6 * (1 - total.rate) * 0.9,
+            "lr": 1e-3,
+        }
+        records.append(EpochRecord(epoch=epoch, values=values, stages={"val": stage}, lrs=(1e-3,)))
+    return RunHistory(
+        context=RunContext(
+            task="multiclass", classes=classes, class_names=tuple(f"sign_{i:03d}" for i in range(classes))
+        ),
+        epochs=tuple(records),
+    )

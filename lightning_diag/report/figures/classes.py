@@ -45,7 +45,9 @@ def recall(view: View) -> Figure | None:
     axes = made.add_subplot()
     alpha_image(axes, shares)
     bare(axes)
-    axes.set_title(_recall_title(rows, kept[-1][1], missing=any(math.isnan(v) for row in shares for v in row)))
+    axes.set_title(
+        pad=14, label=_recall_title(rows, kept[-1][1], missing=any(math.isnan(v) for row in shares for v in row))
+    )
     _class_names(view, axes, rows)
     _epoch_ticks(axes, [epoch for epoch, _ in columns])
     _last_counts(axes, rows, len(columns))
@@ -74,7 +76,7 @@ def _rate(row: ClassRow | None) -> float:
 def _recall_title(rows: list[ClassRow], last: StageRecord, *, missing: bool) -> str:
     total = sum(1 for row in last.classes if row.support)
     which = f", the {len(rows)} lowest of {total:,} classes" if len(rows) < total else ""
-    return f"recall on validation{which} (white 0 %, full colour 100 %{', grey: no samples' if missing else ''})"
+    return f"recall on validation{which} (pale 0 %, full colour 100 %{', grey: no samples' if missing else ''})"
 
 
 def _class_names(view: View, axes: Axes, rows: list[ClassRow]) -> None:
@@ -120,7 +122,8 @@ def confusion(view: View) -> Figure | None:
     axes.set_title(f"confusion on validation, epoch {epoch}{which}")
     font = SMALL if size <= 30 else 5.5
     labels = [name(view.label(i), NAME if size < 30 else 16) for i in indices]
-    axes.set_xticks(range(size), labels, rotation=90, fontsize=font)
+    upright = 0 if max(map(len, labels)) <= 3 else 90
+    axes.set_xticks(range(size), labels, rotation=upright, fontsize=font)
     axes.set_yticks(range(size), labels, fontsize=font)
     axes.set_xlabel("predicted")
     axes.set_ylabel("target")

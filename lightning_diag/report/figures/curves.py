@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 from lightning_diag.history import Series
 from lightning_diag.report import numbers
 from lightning_diag.report.figures.style import (
-    FAINT, INK, MARK, RATE, SMALL, TRAIN, VAL, figure, label_ends, reduced,
+    FAINT,
+    INK,
+    MARK,
+    RATE,
+    SMALL,
+    TRAIN,
+    VAL,
+    figure,
+    label_ends,
+    reduced,
+    whole_epochs,
 )  # fmt: skip
 from lightning_diag.report.view import View, interval, is_fraction, shown, title
 
@@ -25,11 +35,13 @@ MOST_EVENTS = 8
 """Marked events of one kind; a schedule that restarts more often shows that in its own curve."""
 
 Line = tuple[str, str, str]  # signal, label, colour
+LOSSES: tuple[list[Line], str] = ([("train/loss", "training", TRAIN), ("val/loss", "validation", VAL)], "loss")
+LEARNING_RATE: tuple[list[Line], str] = ([("lr", "", RATE)], "learning rate")
 
 
 def curves(view: View) -> Figure | None:
     """The figure, or None when nothing was measured more than once."""
-    panels = [panel for panel in (_losses(view), _metric(view), _rate(view)) if panel]
+    panels = [panel for panel in (LOSSES, _metric(view), LEARNING_RATE) if panel]
     panels = [(lines, name) for lines, name in panels if any(len(view.history.series(s).finite) for s, _, _ in lines)]
     if not panels or len(view.history.epochs) < 2:
         return None
@@ -45,12 +57,9 @@ def curves(view: View) -> Figure | None:
         _panel(view, axes, lines, name)
         axes.tick_params(labelbottom=row == len(panels) - 1)
     made.axes[-1].set_xlabel("epoch")
+    whole_epochs(made.axes[-1])
     _finish(view, made)
     return made
-
-
-def _losses(view: View) -> tuple[list[Line], str] | None:
-    return [("train/loss", "training", TRAIN), ("val/loss", "validation", VAL)], "loss"
 
 
 def _metric(view: View) -> tuple[list[Line], str] | None:
@@ -66,10 +75,6 @@ def _metric(view: View) -> tuple[list[Line], str] | None:
 def _metric_title(view: View, signal: str) -> str:
     name = title(signal).removeprefix("validation ").removesuffix(" on validation")
     return f"{name}, with 95 % intervals" if view.count(view.final, signal) else name
-
-
-def _rate(view: View) -> tuple[list[Line], str] | None:
-    return [("lr", "", RATE)], "learning rate"
 
 
 def _panel(view: View, axes: Axes, lines: list[Line], name: str) -> None:
@@ -116,7 +121,7 @@ def _loss_axis(axes: Axes, found: list[Series]) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif values and min(values) >= 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(values) or 1)
 
 
 def _loss_baseline(view: View, axes: Axes) -> None:
@@ -130,15 +135,13 @@ def _metric_marks(view: View, axes: Axes, signal: str) -> None:
     from matplotlib.ticker import FuncFormatter
 
     _band(view, axes, signal)
-    baseline, target, classes = view.history.context.baseline, view.history.context.target, view.history.context.classes
+    baseline = view.history.context.baseline
     if baseline is not None and signal == "val/acc" and baseline.correct is not None and baseline.epoch is not None:
         span, rate = interval(baseline.correct), baseline.correct.rate
         axes.errorbar([baseline.epoch], [rate], [[rate - span.low], [span.high - rate]], color=VAL, marker="D", markersize=5,
                       markerfacecolor="none", elinewidth=1, capsize=3)  # fmt: skip
-    if target is not None and target.metric == signal:
-        _level(axes, target.value, f"target {shown(signal, target.value)}", MARK)
-    if classes and signal == "val/acc" and 1 / classes >= 0.02:
-        _level(axes, 1 / classes, f"chance {numbers.percent(1 / classes)}", FAINT)
+    for value, _, colour in _levels(view, signal):
+        axes.axhline(value, color=colour, linewidth=1.1, linestyle=(0, (5, 3)))
     if is_fraction(signal):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
         axes.set_ylim(*_fraction_limits(axes))
@@ -151,10 +154,15 @@ def _fraction_limits(axes: Axes) -> tuple[float, float]:
     return max(-0.03, low), min(1.03, high) if high <= 1.3 else high
 
 
-def _level(axes: Axes, value: float, text: str, colour: str) -> None:
-    axes.axhline(value, color=colour, linewidth=1.1, linestyle=(0, (5, 3)))
-    axes.annotate(text, (0, value), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
-                  color=colour, fontsize=SMALL, va="bottom")  # fmt: skip
+def _levels(view: View, signal: str) -> list[tuple[float, str, str]]:
+    """(value, name, colour) of the target and of chance, where it can be told from zero."""
+    target, classes = view.history.context.target, view.history.context.classes
+    found = []
+    if target is not None and target.metric == signal:
+        found.append((target.value, f"target {shown(signal, target.value)}", MARK))
+    if classes and signal == "val/acc" and 1 / classes >= 0.02:
+        found.append((1 / classes, f"chance {numbers.percent(1 / classes)}", FAINT))
+    return found
 
 
 def _band(view: View, axes: Axes, signal: str) -> None:
@@ -184,12 +192,15 @@ def _finish(view: View, made: Figure) -> None:
 
 def _ends(view: View, axes: Axes) -> list[tuple[float, float, str, str]]:
     name = axes.get_title(loc="left")
-    panel = _losses(view) if name == "loss" else _metric(view) if name != "learning rate" else None
+    panel = LOSSES if name == "loss" else _metric(view) if name != "learning rate" else None
     found = []
     for signal, label, colour in panel[0] if panel else []:
         series = view.history.series(signal).finite
         if len(series):
             found.append((float(series.epochs[-1]), series.values[-1], label, colour))
+    if found and panel is not None and name != "loss":
+        end = float(axes.get_xlim()[1])
+        found += [(end, value, text, colour) for value, text, colour in _levels(view, panel[0][-1][0])]
     return found
 
 
@@ -210,14 +221,14 @@ def _marks(view: View) -> Iterator[tuple[int, str, str]]:
 
 def _write_marks(axes: Axes, marks: list[tuple[int, str, str]]) -> None:
     """Names of events above the first panel; those that would touch go one line up."""
-    width = axes.figure.get_figwidth() * 72 * axes.get_position().width
-    taken: list[float] = []
+    width = axes.bbox.width * 72 / axes.figure.dpi
+    taken = [5.0 * len(axes.get_title(loc="left"))]  # the first line begins with the title of the panel
     for epoch, text, colour in sorted(marks):
         at = float(axes.transAxes.inverted().transform(axes.transData.transform((epoch, 0)))[0]) * width
         half = 2.3 * len(text)
         level = next((i for i, end in enumerate(taken) if at - half > end + 4), len(taken))
         taken[level : level + 1] = [at + half]
-        axes.annotate(text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 9 * level), textcoords="offset points",
+        axes.annotate(text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(0, 8 + 9 * level if level else 2), textcoords="offset points",
                       color=colour, fontsize=SMALL, ha="center", va="bottom", annotation_clip=False)  # fmt: skip
 
 

@@ -8,7 +8,19 @@ from lightning_diag.history import Series
 from lightning_diag.report import numbers
 from lightning_diag.report.escape import name
 from lightning_diag.report.figures.style import (
-    FAINT, INK, MARK, OTHER, RATE, SMALL, TRAIN, VAL, bare, figure, label_ends, reduced,
+    FAINT,
+    INK,
+    MARK,
+    OTHER,
+    RATE,
+    SMALL,
+    TRAIN,
+    VAL,
+    bare,
+    figure,
+    label_ends,
+    reduced,
+    whole_epochs,
 )  # fmt: skip
 from lightning_diag.report.view import View
 
@@ -22,15 +34,16 @@ BLOCKS = 40
 _PANELS = (
     ("blank_share", "blank frames", True),
     ("emit_ratio", "emitted per reference token", False),
-    ("loss_ratio", "loss over trivial loss", False),
+    ("loss_ratio", "loss over trivial loss (1: input ignored)", False),
     ("ter", "token error rate", True),
 )
-_LEVELS = {"emit_ratio": (1.0, "as many as in the reference"), "loss_ratio": (1.0, "ignores the input")}
 
 
 def ctc(view: View) -> Figure | None:
     """Small panels, one per signal that was recorded."""
-    present = [panel for panel in _PANELS if any(len(_ctc(view, stage, panel[0])) > 1 for stage in ("train", "val"))]
+    shown = view.metric[0].removeprefix("ctc/val/")  # that one has a panel among the curves
+    panels = [panel for panel in _PANELS if panel[0] != shown]
+    present = [panel for panel in panels if any(len(_ctc(view, stage, panel[0])) > 1 for stage in ("train", "val"))]
     if not present:
         return None
     rows = -(-len(present) // 2)
@@ -58,17 +71,19 @@ def _ctc_panel(view: View, axes: Axes, key: str, *, percent: bool) -> None:
     for stage, colour in (("train", TRAIN), ("val", VAL)):
         _plot(axes, _ctc(view, stage, key), colour)
     if key == "blank_share":
-        expected = _ctc(view, "val", "blank_expected") if len(_ctc(view, "val", "blank_expected")) else _ctc(view, "train", "blank_expected")
+        expected = (
+            _ctc(view, "val", "blank_expected")
+            if len(_ctc(view, "val", "blank_expected"))
+            else _ctc(view, "train", "blank_expected")
+        )
         _plot(axes, expected, FAINT, dashed=True)
-    if key in _LEVELS:
-        value, text = _LEVELS[key]
-        axes.axhline(value, color=FAINT, linewidth=1, linestyle=(0, (5, 3)))
-        axes.annotate(text, (0, value), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points",
-                      color=FAINT, fontsize=SMALL)  # fmt: skip
+    if key in {"emit_ratio", "loss_ratio"}:
+        axes.axhline(1.0, color=FAINT, linewidth=1, linestyle=(0, (5, 3)))
     if percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     low, high = axes.get_ylim()
-    axes.set_ylim(min(0.0, low), max(high, 1.05))
+    axes.set_ylim(min(0.0, low), max(1.08 * high, 1.15))
+    whole_epochs(axes)
 
 
 def _ctc_ends(view: View, key: str) -> list[tuple[float, float, str, str]]:
@@ -96,7 +111,7 @@ def pretrained(view: View) -> Figure | None:
     axes.barh(range(len(blocks)), [1] * len(blocks), color=FAINT, alpha=0.18, height=0.66)
     axes.barh(range(len(blocks)), [b.equal for b in blocks], color=VAL, height=0.66)
     axes.set_yticks(range(len(blocks)), [name(b.block, 44) for b in blocks])
-    axes.invert_yaxis()
+    axes.set_ylim(len(blocks) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     bare(axes)
@@ -123,6 +138,7 @@ def stopping(view: View) -> Figure | None:
     axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
     axes.set_xlabel("epoch")
     axes.margins(x=0.02)
+    whole_epochs(axes)
     for epoch, text, colour in _stops(view):
         axes.axvline(epoch, color=colour, linewidth=1.1, linestyle=(0, (2, 2)))
         axes.annotate(text, (epoch, 1), xycoords=("data", "axes fraction"), xytext=(-4, -4), textcoords="offset points",

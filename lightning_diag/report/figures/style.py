@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def save(made: Figure, file_format: str) -> bytes:
 
 def _with_dark(svg: str) -> str:
     rules = "".join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}' for light, dark in DARK.items() for kind in ("fill", "stroke")
+        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for kind in ("fill", "stroke")
     )
     block = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
     head = svg.index(">", svg.index("<svg")) + 1
@@ -92,7 +95,7 @@ def reduced(epochs: Sequence[int], values: Sequence[float]) -> tuple[list[float]
     if size <= POINTS:
         return list(map(float, epochs)), list(values)
     edges = [round(i * size / POINTS) for i in range(POINTS + 1)]
-    spans = list(zip(edges, edges[1:], strict=False))
+    spans = list(pairwise(edges))
     return [_mean(epochs[a:b]) for a, b in spans], [_mean(values[a:b]) for a, b in spans]
 
 
@@ -107,16 +110,33 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
         axes: limits must be final.
         ends: (x, y, text, colour) in data units.
     """
-    height = axes.figure.get_figheight() * 72 * axes.get_position().height
-    to_points = lambda y: axes.transAxes.inverted().transform(axes.transData.transform((0, y)))[1] * height  # noqa: E731
-    placed = -1e9
-    for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
-        wanted = float(to_points(y))
-        placed = max(wanted, placed + LABEL_GAP)
+    height = axes.bbox.height * 72 / axes.figure.dpi
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ordered = sorted(ends, key=lambda end: end[1])
+    wanted = [float(to_axes.transform((x, y))[1]) * height for x, y, _, _ in ordered]
+    for (x, y, text, colour), at, placed in zip(ordered, wanted, apart(wanted, LABEL_GAP), strict=True):
         axes.annotate(
-            text, (x, y), xytext=(6, placed - wanted), textcoords="offset points", color=colour, va="center",
+            text, (x, y), xytext=(6, placed - at), textcoords="offset points", color=colour, va="center",
             fontsize=SMALL + 0.5, annotation_clip=False,
         )  # fmt: skip
+
+
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places moved until neighbours are ``gap`` apart, each pair by half of what it lacks."""
+    moved = list(places)
+    for _ in range(50):
+        for i in range(1, len(moved)):
+            lack = gap - (moved[i] - moved[i - 1])
+            if lack > 0:
+                moved[i - 1], moved[i] = moved[i - 1] - lack / 2, moved[i] + lack / 2
+    return moved
+
+
+def whole_epochs(axes: Axes) -> None:
+    """Ticks at whole epochs only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
 
 
 def alpha_image(axes: Axes, shares: Sequence[Sequence[float]], colour: str = VAL) -> None:

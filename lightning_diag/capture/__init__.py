@@ -1,6 +1,7 @@
 """Predictions and targets of a step, read from what an unmodified module computes."""
 
+from lightning_diag.capture.extractor import Extractor, Pair, Step
 from lightning_diag.capture.observation import KINDS, LABELLED, TASKS, Observation
 from lightning_diag.capture.step import StepCapture
 
-__all__ = ["KINDS", "LABELLED", "TASKS", "Observation", "StepCapture"]
+__all__ = ["KINDS", "LABELLED", "TASKS", "Extractor", "Observation", "Pair", "Step", "StepCapture"]

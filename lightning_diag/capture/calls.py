@@ -108,6 +108,8 @@ class LossCall:
         result: what it returned.
         graph: whether gradients were being recorded at the call.
         versions: in-place counters of ``preds`` and ``target`` at the call; None in inference mode.
+        sample: some values of ``preds`` at the call, while calibrating in inference mode; else None.
+        name: what the user's code calls it, while calibrating; else empty.
     """
 
     entry: LossEntry
@@ -117,6 +119,8 @@ class LossCall:
     result: Tensor
     graph: bool
     versions: tuple[int, int] | None
+    name: str = ""
+    sample: Tensor | None = None
 
 
 def read_call(entry: LossEntry, args: Sequence[Any], kwargs: Mapping[str, Any], result: object) -> LossCall | None:
@@ -136,3 +140,8 @@ def reduction_of(options: Mapping[str, Any]) -> str:
     if isinstance(value, int):
         return REDUCTIONS[value] if 0 <= value < len(REDUCTIONS) else "mean"
     return str(value)
+
+
+def sample_of(preds: Tensor) -> Tensor:
+    """The first row of ``preds``: enough to notice a change of the whole."""
+    return preds.detach().select(0, 0) if preds.dim() else preds.detach()

@@ -22,7 +22,9 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_diag.capture.calls import ENTRIES, LossCall, LossEntry, read_call
+from lightning_diag.capture import values
+from lightning_diag.capture.calls import ENTRIES, LossCall, LossEntry, read_call, sample_of
+from lightning_diag.capture.names import head_name
 
 MAX_CALLS = 64
 """Calls kept of one step: a decoder loop of 64 steps fits, an endless loop cannot fill the memory."""
@@ -36,15 +38,19 @@ class CallLog:
         dropped: calls beyond that.
         fault: first error of our own while recording, kept for the report; the step never sees it.
         traced: calls seen only while a compiler traced them (their tensors hold no data).
+        modules: names of the submodules by ``id``, to name heads while calibrating; None in the steady state.
+        copying: whether predictions are copied at the call, for a step that overwrites them later.
     """
 
-    __slots__ = ("_thread", "calls", "dropped", "fault", "traced")
+    __slots__ = ("_thread", "calls", "copying", "dropped", "fault", "modules", "traced")
 
     def __init__(self) -> None:
         self.calls: list[LossCall] = []
         self.dropped = 0
         self.fault: Exception | None = None
         self.traced = 0
+        self.modules: Mapping[int, str] | None = None
+        self.copying = False
         self._thread = 0
 
     def open(self) -> None:
@@ -76,7 +82,17 @@ class CallLog:
         else:
             call = read_call(entry, args, kwargs, result)
             if call is not None:
+                self._look_closer(call)
                 self.calls.append(call)
+
+    def _look_closer(self, call: LossCall) -> None:
+        if self.modules is not None:
+            call.name = head_name(call.preds, self.modules)
+            if call.versions is None and values.readable(call.preds):
+                call.sample = sample_of(call.preds).clone()
+        if self.copying:
+            call.preds = call.preds.clone()
+            call.versions = None
 
 
 def _elsewhere() -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-TASKS = ("multiclass", "binary", "multilabel", "dense", "ctc", "regression", "soft", "mixup")
+TASKS = ("multiclass", "binary", "multilabel", "dense", "ctc", "regression", "soft", "mixup", "other")
 KINDS = ("logits", "log_probs", "probs", "labels", "values")
 LABELLED = frozenset({"multiclass", "binary", "multilabel", "dense"})
 """Tasks whose predictions can be counted right or wrong against hard targets."""
@@ -32,6 +32,8 @@ class Observation:
               are in ``others``. Not to be counted as accuracy.
             * ``ctc``: ``preds`` (T, N, C) or (T, C) log-probabilities, ``target`` (N, S) padded or concatenated.
             * ``regression``: values against values; only the loss is used.
+            * ``other``: a loss against targets that are no labels (a reconstruction, in-batch contrastive positions, the
+              constants of an adversarial loss); only the loss is used.
         preds: predictions; ``kind`` says what they are.
         kind: one of :data:`KINDS`.
         target: what the loss compared ``preds`` with.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from lightning_diag.capture.calls import LossCall, reduction_of
+from lightning_diag.capture.calls import LossCall, reduction_of, sample_of
 from lightning_diag.capture.observation import Observation, plain
+from lightning_diag.capture.values import kind_of, same
 
 
 class Rejected(Exception):  # noqa: N818 not an error: the reason why a pair is not used
     """Why a call does not give a usable pair; its text goes into the report."""
+
+
+class ChangedInPlace(Rejected):
+    """The step overwrote its predictions after the loss call; from the next step on they are copied at the call."""
 
 
 def read(call: LossCall, *, reverse: bool = False, batch_size: int | None = None) -> Observation:
@@ -29,13 +34,38 @@ def read(call: LossCall, *, reverse: bool = False, batch_size: int | None = None
     Raises:
         Rejected: when shapes or types show that this is no prediction/target pair.
     """
-    if call.versions is not None and (call.preds._version, call.target._version) != call.versions:  # noqa: SLF001 torch's only counter of in-place changes
-        raise Rejected("predictions or targets were changed in place after the loss call")
+    if _changed(call):
+        raise ChangedInPlace("predictions or targets were changed in place after the loss call")
     preds, target = (call.target, call.preds) if reverse or reversed_arguments(call) else (call.preds, call.target)
     seen = _READERS[call.entry.family](call, plain(preds), plain(target), batch_size)
+    if call.graph and call.preds.requires_grad and call.target.requires_grad:
+        seen.task = "other"
+    if preds is call.target and seen.kind != "values":
+        seen.kind = kind_of(seen.preds, seen.class_dim) or seen.kind
     seen.loss = plain(call.result)
     seen.source = f"loss call {call.entry.name}"
     return seen
+
+
+def _changed(call: LossCall) -> bool:
+    """Whether an argument was overwritten: by torch's counter, else (inference mode) by a sample of the values."""
+    if call.versions is not None:
+        return (call.preds._version, call.target._version) != call.versions  # noqa: SLF001 torch's only counter of in-place changes
+    return call.sample is not None and not same(call.sample, sample_of(call.preds))
+
+
+def readable(calls: Iterable[LossCall]) -> tuple[Observation, ...]:
+    """The pairs of those calls that have one, in order."""
+    found = (read_or_none(call) for call in calls)
+    return tuple(seen for seen in found if seen is not None)
+
+
+def read_or_none(call: LossCall) -> Observation | None:
+    """The pair of a call; None when it is none."""
+    try:
+        return read(call)
+    except Rejected:
+        return None
 
 
 def reversed_arguments(call: LossCall) -> bool:

@@ -1,4 +1,4 @@
-"""A step method with something done before and after it, placed on the instance and removed without a trace."""
+"""Stand-ins for methods, placed on an instance and removed without a trace."""
 
 from __future__ import annotations
 
@@ -8,11 +8,49 @@ from typing import Any, Protocol
 from torch import nn
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
+class StandIn:
+    """Takes the place of ``owner.<name>`` in the instance's own attributes.
+
+    Copies and pickles of the owner get its own method back, never the stand-in: it reduces to what it stands for.
+    ``__wrapped__`` shows Lightning's signature checks the same function as before.
+    """
+
+    def __init__(self, owner: nn.Module, name: str) -> None:
+        self.original: Callable[..., Any] = getattr(owner, name)
+        self.__wrapped__ = getattr(self.original, "__wrapped__", self.original)
+        self.__name__ = name
+        self.__doc__ = getattr(self.original, "__doc__", None)
+        self._owner = owner
+        self._own = owner.__dict__.get(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._own is not None:
+            return _same, (self._own,)
+        return getattr, (self._owner, self.__name__)
+
+    def install(self) -> None:
+        """Put it in place."""
+        self._owner.__dict__[self.__name__] = self
+
+    def remove(self) -> None:
+        """Take it out again; whoever replaced it meanwhile is left alone."""
+        if self._owner.__dict__.get(self.__name__) is not self:
+            return
+        if self._own is None:
+            del self._owner.__dict__[self.__name__]
+        else:
+            self._owner.__dict__[self.__name__] = self._own
+
+
 class Around(Protocol):
     """What is done around a step. None of these may raise."""
 
-    def enter(self, name: str) -> bool:
-        """Before the step ``name``; False lets the step run unobserved."""
+    def enter(self) -> bool:
+        """Before the step; False lets it run unobserved."""
 
     def leave(self) -> None:
         """Right after the step, also when it raised."""
@@ -21,29 +59,16 @@ class Around(Protocol):
         """After a step that returned ``result``."""
 
 
-def _same(value: Any) -> Any:
-    return value
+class StepWrapper(StandIn):
+    """A step method with something done before and after it."""
 
-
-class StepWrapper:
-    """Stands in for ``module.<name>`` while a fit is observed.
-
-    Copies and pickles of the module get the user's own method back, never the wrapper: it reduces to the method that
-    it wraps. ``__wrapped__`` shows Lightning's signature checks the same function as before.
-    """
-
-    def __init__(self, module: nn.Module, name: str, around: Around) -> None:
-        self.original: Callable[..., Any] = getattr(module, name)
-        self.__wrapped__ = getattr(self.original, "__wrapped__", self.original)
-        self.__name__ = name
-        self.__doc__ = getattr(self.original, "__doc__", None)
-        self._module = module
-        self._own = module.__dict__.get(name)
+    def __init__(self, owner: nn.Module, name: str, around: Around) -> None:
+        super().__init__(owner, name)
         self._around = around
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the user's step, observed or not; its result and its exceptions are its own."""
-        if not self._around.enter(self.__name__):
+        if not self._around.enter():
             return self.original(*args, **kwargs)
         try:
             result = self.original(*args, **kwargs)
@@ -52,20 +77,18 @@ class StepWrapper:
         self._around.digest(result)
         return result
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._own is not None:
-            return _same, (self._own,)
-        return getattr, (self._module, self.__name__)
 
-    def install(self) -> None:
-        """Put the wrapper into the instance's own attributes."""
-        self._module.__dict__[self.__name__] = self
+class CallWrapper(StandIn):
+    """A method whose calls are shown to ``seen`` (args, kwargs, output), which must not raise."""
 
-    def remove(self) -> None:
-        """Take it out again; whoever wrapped it meanwhile is left alone."""
-        if self._module.__dict__.get(self.__name__) is not self:
-            return
-        if self._own is not None:
-            self._module.__dict__[self.__name__] = self._own
-        else:
-            del self._module.__dict__[self.__name__]
+    def __init__(
+        self, owner: nn.Module, name: str, seen: Callable[[tuple[Any, ...], dict[str, Any], object], None]
+    ) -> None:
+        super().__init__(owner, name)
+        self._seen = seen
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the original; its result and its exceptions are its own."""
+        output = self.original(*args, **kwargs)
+        self._seen(args, kwargs, output)
+        return output

@@ -1,0 +1,297 @@
+"""Several loss calls in one step: which of them is the pair of the report, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lightning_diag.capture import values
+from lightning_diag.capture.batch import Path, batch_size, name_of
+from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.influence import factors, returned_loss
+from lightning_diag.capture.matching import match_leaf, match_output, storage
+from lightning_diag.capture.observation import Observation
+from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
+from lightning_diag.capture.taps import Visit
+
+Signature = tuple[str, ...]
+"""Names of the loss calls of a step, in order: steps of one signature are read alike."""
+
+_RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
+LOOP = 3
+"""Calls of one module from which on a step is a loop over positions (a decoder), not a set of heads."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A readable call with what is known of it."""
+
+    index: int
+    call: LossCall
+    seen: Observation
+    leaf: Path | None = None
+    factor: float | None = None
+    origin: str = ""
+    one_hot: bool = False
+
+
+@dataclass(slots=True)
+class Choice:
+    """How the calls of one signature are read.
+
+    Attributes:
+        signature: of the step.
+        order: indices of the calls to read; the first is the pair, the others go to ``Observation.others``.
+        task: task to give to the pair where the values showed another than the shapes; None keeps it.
+        one_hot: the target is one-hot and is read as classes.
+        loop: the pairs are positions of one sequence and are joined.
+        reverse: the call passes its target first.
+        reason: why this call, empty when there was only one; part of the source.
+        heads: names of the calls that were not chosen.
+        rejected: why calls were left out.
+        batch: samples per batch at calibration matter for the task of flattened tokens: whether they were fewer.
+    """
+
+    signature: Signature
+    order: tuple[int, ...]
+    task: str | None = None
+    one_hot: bool = False
+    loop: bool = False
+    reverse: tuple[int, ...] = ()
+    reason: str = ""
+    heads: tuple[str, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Context:
+    """What is known of the step besides its loss calls."""
+
+    batch: Mapping[Path, Tensor]
+    visits: list[Visit]
+    result: object
+    reversed_sites: frozenset[str] = frozenset()
+
+
+def signature_of(calls: Iterable[LossCall]) -> Signature:
+    """The signature of a step."""
+    return tuple([call.entry.name for call in calls])
+
+
+def choose(calls: list[LossCall], context: Context) -> Choice:
+    """Decide how steps with these calls are read.
+
+    Raises:
+        Rejected: when no call gives a usable pair; the text says why.
+    """
+    signature = signature_of(calls)
+    candidates, reasons = _readable(calls, context)
+    candidates = _trained(candidates, reasons)
+    candidates = _distinct(candidates, reasons)
+    if not candidates:
+        raise Rejected("; ".join(dict.fromkeys(reasons)) or "no usable loss call")
+    for candidate in candidates:
+        _refine(candidate, context)
+    _weigh(candidates, context)
+    names = {c.index: c.call.name for c in candidates if c.call.name}
+    reverse = tuple(
+        c.index for c in candidates if reversed_arguments(c.call) or c.call.entry.name in context.reversed_sites
+    )
+    common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names)
+    return _decide(candidates, common)
+
+
+def _decide(candidates: list[Candidate], choice: Choice) -> Choice:
+    first = candidates[0]
+    if _is_mixup(candidates):
+        choice.order, choice.task = tuple(c.index for c in candidates), "mixup"
+        choice.reason = f"{len(candidates)} targets for the same predictions: mixup"
+        return choice
+    if _is_loop(candidates):
+        choice.order, choice.loop, choice.task = tuple(c.index for c in candidates), True, "dense"
+        choice.reason = f"{len(candidates)} calls of one loop, joined"
+        return choice
+    ranked = sorted(candidates, key=_key)
+    best = ranked[0]
+    choice.order = (best.index, *(c.index for c in candidates if c is not best))
+    choice.task, choice.one_hot = best.seen.task, best.one_hot
+    if len(candidates) > 1:
+        choice.reason = _why(best, ranked[1], len(candidates), first)
+        choice.heads = tuple(_label(c) for c in candidates if c is not best)
+    return choice
+
+
+def _readable(calls: list[LossCall], context: Context) -> tuple[list[Candidate], list[str]]:
+    candidates: list[Candidate] = []
+    reasons: list[str] = []
+    size = batch_size(context.batch)
+    for index, call in enumerate(calls):
+        seen = _try(call, size, reverse=call.entry.name in context.reversed_sites)
+        if isinstance(seen, str):
+            reasons.append(f"{call.entry.name}: {seen}")
+        else:
+            candidates.append(Candidate(index, call, seen))
+    return candidates, reasons
+
+
+def _try(call: LossCall, size: int | None, *, reverse: bool) -> Observation | str:
+    try:
+        return read(call, reverse=reverse, batch_size=size)
+    except ChangedInPlace:
+        raise
+    except Rejected as reason:
+        return str(reason)
+
+
+def _trained(candidates: list[Candidate], reasons: list[str]) -> list[Candidate]:
+    """Where gradients are recorded, a call whose inputs need none is a metric, not the loss."""
+    trained = [c for c in candidates if c.call.preds.requires_grad or c.call.target.requires_grad]
+    recording = any(c.call.graph for c in candidates)
+    if not recording or not trained or len(trained) == len(candidates):
+        return candidates
+    reasons += [f"{c.call.entry.name}: made without gradients" for c in candidates if c not in trained]
+    return trained
+
+
+def _distinct(candidates: list[Candidate], reasons: list[str]) -> list[Candidate]:
+    """The same pair handed to a loss twice counts once."""
+    kept: dict[tuple[object, ...], Candidate] = {}
+    for c in candidates:
+        key = (
+            c.call.preds.data_ptr(),
+            storage(c.call.target),
+            c.call.target.data_ptr(),
+            c.seen.preds.shape,
+            c.seen.task,
+        )
+        if key in kept:
+            reasons.append(f"{c.call.entry.name}: the same pair again")
+        else:
+            kept[key] = c
+    return list(kept.values())
+
+
+def _refine(candidate: Candidate, context: Context) -> None:
+    """Where the target comes from, and what its values say about the task."""
+    seen = candidate.seen
+    match = match_leaf(seen.target, context.batch)
+    candidate.leaf = match[0] if match else None
+    if context.visits:
+        origin = match_output(seen.preds, context.visits)
+        candidate.origin = origin[0].name if origin else ""
+    if candidate.leaf is None and seen.task in {"multiclass", "binary"} and context.batch:
+        if values.is_positions(seen.target) or values.is_constant(seen.target):
+            seen.task = "other"
+    elif seen.task in {"binary", "multilabel"}:
+        _refine_elements(candidate, context)
+    elif (
+        seen.task == "soft"
+        and candidate.call.entry.family == "class"
+        and values.is_one_hot(seen.target, seen.class_dim)
+    ):
+        candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
+
+
+def _refine_elements(candidate: Candidate, context: Context) -> None:
+    seen = candidate.seen
+    if values.is_hard(seen.target) is False:
+        seen.task = "soft"
+    elif candidate.leaf is not None and _is_input(context.batch[candidate.leaf], context.visits):
+        seen.task = "other"
+
+
+def _is_input(leaf: Tensor, visits: list[Visit]) -> bool:
+    """Whether a module of the network was fed with this leaf: then the target is a reconstruction."""
+    fed = (a for v in visits if v.role == "module" for a in v.args if isinstance(a, Tensor))
+    return leaf.is_floating_point() and any(storage(a) == storage(leaf) for a in fed)
+
+
+def _weigh(candidates: list[Candidate], context: Context) -> None:
+    """The factor of each call in the returned loss, where the graph tells it."""
+    loss = returned_loss(context.result)
+    if len(candidates) < 2 or loss is None or loss.grad_fn is None:
+        return
+    for candidate, factor in zip(candidates, factors(loss, [c.call.result for c in candidates]), strict=True):
+        candidate.factor = factor
+
+
+def _is_mixup(candidates: list[Candidate]) -> bool:
+    """The same predictions against different targets of one kind."""
+    if len(candidates) < 2 or candidates[0].seen.task not in {"multiclass", "binary", "multilabel", "dense"}:
+        return False
+    first = candidates[0]
+    return all(
+        c.call.entry is first.call.entry
+        and c.seen.preds.data_ptr() == first.seen.preds.data_ptr()
+        and c.seen.preds.shape == first.seen.preds.shape
+        for c in candidates[1:]
+    )
+
+
+def _is_loop(candidates: list[Candidate]) -> bool:
+    """Many calls of one loss on outputs of one module: positions of a sequence."""
+    first = candidates[0]
+    return (
+        len(candidates) >= LOOP
+        and bool(first.origin)
+        and first.seen.task == "multiclass"
+        and all(c.origin == first.origin and c.seen.num_classes == first.seen.num_classes for c in candidates)
+    )
+
+
+def _key(candidate: Candidate) -> tuple[float, ...]:
+    """Sort key, best first: target of the batch, kind of task, weight in the loss, order."""
+    factor = 1.0 if candidate.factor is None else candidate.factor
+    in_batch = candidate.leaf is not None
+    return (-float(in_batch), -_RANK.get(candidate.seen.task, 0), -factor, candidate.index)
+
+
+def _why(best: Candidate, second: Candidate, number: int, first: Candidate) -> str:
+    """The first criterion by which the best differs from the next."""
+    name = _label(best)
+    for position, text in enumerate(
+        (f"its target is {name_of(best.leaf or ())}", "its task can be counted", "it weighs most")
+    ):
+        if _key(best)[position] != _key(second)[position]:
+            return f"{name}, of {number} loss calls: {text}"
+    return f"{name}, the first of {number} equal loss calls" if best is first else f"{name}, of {number} loss calls"
+
+
+def _label(candidate: Candidate) -> str:
+    return candidate.call.name or f"{candidate.call.entry.name} #{candidate.index + 1}"
+
+
+def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observation:
+    """Read a step of a known signature.
+
+    Raises:
+        Rejected: when this step's tensors do not fit.
+    """
+    pairs = [
+        read(calls[i], reverse=i in choice.reverse and not reversed_arguments(calls[i]), batch_size=size)
+        for i in choice.order
+    ]
+    for index, pair in zip(choice.order, pairs, strict=True):
+        pair.head = choice.names.get(index, "")
+    first = _joined(pairs) if choice.loop else pairs[0]
+    if choice.one_hot:
+        first.target = first.target.argmax(first.class_dim)
+    if choice.task is not None:
+        first.task = choice.task
+    if len(pairs) > 1 and not choice.loop:
+        first.others = tuple(pairs[1:])
+    if choice.reason:
+        first.source = f"{first.source} ({choice.reason})"
+    return first
+
+
+def _joined(pairs: list[Observation]) -> Observation:
+    """Positions of one loop as one pair."""
+    first = pairs[0]
+    first.preds = torch.cat([p.preds for p in pairs])
+    first.target = torch.cat([p.target for p in pairs])
+    return first

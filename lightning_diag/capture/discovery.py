@@ -1,0 +1,183 @@
+"""The search for a pair in a step whose loss calls tell nothing: step output, loss modules, metrics, forward.
+
+Each candidate is checked: shapes, values, orientation (in training the prediction requires grad and the target does
+not). Only named entries, or the second of two elements, are taken for a target.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_diag.capture.batch import PRED_NAMES, TARGET_NAMES, Path, is_named, leaves, name_of
+from lightning_diag.capture.influence import nearest, returned_loss
+from lightning_diag.capture.matching import storage
+from lightning_diag.capture.pairs import Form, infer
+from lightning_diag.capture.plans import Evidence, Place, PlacePlan
+from lightning_diag.capture.reading import Rejected
+from lightning_diag.capture.taps import Visit
+
+Located = tuple[Place, Tensor]
+Finder = Callable[[Evidence, nn.Module], Iterator[tuple[Located, Located, str]]]
+
+_INPUT_NAMES = frozenset({"x", "input", "inputs"})
+"""In a step output these are the inputs, not predictions."""
+
+_TORCH_LOSSES = "torch.nn.modules.loss"
+
+
+def discover(evidence: Evidence, module: nn.Module, *, strong: bool = False) -> tuple[PlacePlan | None, list[str]]:
+    """The first candidate that passes all checks.
+
+    Args:
+        evidence: of a step with every part tapped.
+        module: the LightningModule.
+        strong: only step output, loss modules and metrics, not ``forward`` with a leaf of the batch.
+
+    Returns:
+        The plan or None, and why candidates were refused.
+    """
+    reasons: list[str] = []
+    for finder in STRONG if strong else (*STRONG, by_forward):
+        for preds, target, source in finder(evidence, module):
+            form = _check(preds[1], target[1], evidence, grad=finder is not by_metric and finder is not by_output)
+            if isinstance(form, Form):
+                return PlacePlan(preds[0], target[0], form, source), reasons
+            reasons.append(f"{source}: {form}")
+    return None, reasons
+
+
+def _check(preds: Tensor, target: Tensor, evidence: Evidence, *, grad: bool) -> Form | str:
+    if evidence.training and target.requires_grad:
+        return "the target requires grad: not a target"
+    if grad and evidence.training and preds.is_floating_point() and not preds.requires_grad:
+        return "the prediction needs no grad in training: not a prediction"
+    if storage(preds) == storage(target):
+        return "prediction and target are the same tensor"
+    try:
+        return infer(preds, target)
+    except Rejected as reason:
+        return str(reason)
+
+
+def by_output(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
+    """What the step returned under telling names."""
+    del module
+    found = leaves(evidence.result)
+    preds = [(p, t) for p, t in found.items() if is_named(p, PRED_NAMES - _INPUT_NAMES)]
+    targets = [(p, t) for p, t in found.items() if is_named(p, TARGET_NAMES)]
+    for (path, tensor), (target_path, target) in _pairs(preds, targets):
+        source = f"step output {path[-1]!r} with {target_path[-1]!r}"
+        yield (Place("result", path), tensor), (Place("result", target_path), target), source
+
+
+def by_loss_module(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
+    """What went into modules that look like losses; those of torch are seen by their calls."""
+    for visit in evidence.visits:
+        part = _part(module, visit.name)
+        if visit.role == "loss" and part is not None and type(part).__module__ != _TORCH_LOSSES:
+            yield from _arguments(visit, part.forward, f"arguments of {visit.name}")
+
+
+def by_metric(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
+    """What torchmetrics were updated with; scores before hard predictions."""
+    visits = [v for v in evidence.visits if v.role == "metric"]
+    found = [
+        located
+        for visit in visits
+        if (part := _part(module, visit.name)) is not None
+        for located in _arguments(visit, part.update, f"update of the metric {visit.name}")
+    ]
+    yield from sorted(found, key=lambda located: not located[0][1].is_floating_point())
+
+
+def by_forward(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
+    """The output nearest to the loss, or of ``forward``, with the label of the batch."""
+    del module
+    targets = [(path, leaf) for path, leaf in evidence.batch.items() if _is_label(path, evidence)]
+    for place, preds, name in _outputs(evidence):
+        for path, target in targets:
+            source = f"output of {name} with {name_of(path)}"
+            yield (place, preds), (Place("batch", path), target), source
+
+
+def _is_label(path: Path, evidence: Evidence) -> bool:
+    """A named entry, or the second of two elements."""
+    if is_named(path, TARGET_NAMES):
+        return True
+    return len(path) == 1 and path[0] == 1 and _elements(evidence) == 2
+
+
+def _elements(evidence: Evidence) -> int:
+    return len({path[0] for path in evidence.batch if path})
+
+
+def _outputs(evidence: Evidence) -> Iterator[tuple[Place, Tensor, str]]:
+    """Candidates for the prediction, the likelier first."""
+    passes = [v for v in evidence.visits if v.role in {"module", "forward"}]
+    flat = [(v, path, t) for v in passes for path, t in leaves(v.output).items() if t.is_floating_point()]
+    loss = returned_loss(evidence.result)
+    if evidence.training and loss is not None and loss.grad_fn is not None:
+        key = nearest(loss, [(index, t) for index, (_, _, t) in enumerate(flat)])
+        if key is not None:
+            yield _located(*flat[key])
+    for visit, path, tensor in reversed(flat):
+        if visit.role == "forward":
+            yield _located(visit, path, tensor)
+    if flat and not any(v.role == "forward" for v in passes):
+        yield _located(*flat[-1])
+
+
+def _located(visit: Visit, path: Path, tensor: Tensor) -> tuple[Place, Tensor, str]:
+    return Place("output", path, visit.name, visit.turn), tensor, visit.name or "forward"
+
+
+def _part(module: nn.Module, name: str) -> Any | None:
+    try:
+        return module.get_submodule(name) if name else None
+    except AttributeError:
+        return None
+
+
+def _arguments(visit: Visit, function: Callable[..., Any], source: str) -> Iterator[tuple[Located, Located, str]]:
+    """Predictions and targets among the arguments of a call, by parameter name, else by order."""
+    given = _named_arguments(visit, function)
+    preds = [(place, t) for name, place, t in given if name.lower() in PRED_NAMES]
+    targets = [(place, t) for name, place, t in given if name.lower() in TARGET_NAMES]
+    if not (preds and targets) and len(given) >= 2:
+        tensors = [(place, t) for _, place, t in given]
+        preds, targets = tensors[:1], tensors[1:2]
+    if preds and targets:
+        yield preds[0], targets[0], source
+
+
+def _named_arguments(visit: Visit, function: Callable[..., Any]) -> list[tuple[str, Place, Tensor]]:
+    """(name, place, tensor) of every tensor argument; those inside containers by their key."""
+    parameters = _parameters(function)
+    found: list[tuple[str, Place, Tensor]] = []
+    for where, root in (("args", visit.args), ("kwargs", visit.kwargs)):
+        for path, tensor in leaves(root).items():
+            own = parameters[path[0]] if where == "args" and path[0] < len(parameters) else str(path[0])
+            name = path[-1] if len(path) > 1 and isinstance(path[-1], str) else own
+            found.append((str(name), Place(where, path, visit.name, visit.turn), tensor))
+    return found
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _pairs(preds: list[tuple[Path, Tensor]], targets: list[tuple[Path, Tensor]]) -> Iterator[tuple[Any, Any]]:
+    for p in preds:
+        for t in targets:
+            yield p, t
+
+
+STRONG: tuple[Finder, ...] = (by_output, by_loss_module, by_metric)
+"""Sources whose two tensors were put together by the user's own code."""

@@ -1,0 +1,233 @@
+"""How one stage is read: calibrated in its first steps, then one short path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from lightning_diag.capture.batch import Path
+from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.choosing import Choice, Context, Signature, apply, choose, signature_of
+from lightning_diag.capture.discovery import discover
+from lightning_diag.capture.extractor import Extractor, Pair, Step, as_pair, form_of, observe
+from lightning_diag.capture.matching import Route, route
+from lightning_diag.capture.observation import Observation
+from lightning_diag.capture.pairs import Form
+from lightning_diag.capture.plans import Evidence, Plan, RoutePlan
+from lightning_diag.capture.reading import ChangedInPlace, Rejected, readable, reversed_arguments
+from lightning_diag.capture.taps import scripted
+from lightning_diag.history import CaptureFacts
+
+CALIBRATION_STEPS = 2
+"""Steps of a stage that are looked at with every part tapped: the second confirms the first."""
+
+MAX_MISSES = 3
+"""Steps in a row without a pair after which a stage is calibrated anew."""
+
+MAX_CALIBRATIONS = 3
+"""Calibrations of a stage: one that cannot be read then is left alone."""
+
+MAX_SIGNATURES = 64
+"""Combinations of loss calls that are remembered."""
+
+LOSS_ONLY = frozenset({"regression", "other"})
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the stages learn from each other.
+
+    Attributes:
+        route: the calibrated path, with the form of its pairs.
+        reversed_sites: losses that are called with the target first.
+    """
+
+    route: RoutePlan | None = None
+    reversed_sites: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage (and loader) of a fit."""
+
+    name: str
+    module: nn.Module
+    shared: Shared
+    steps: int = 0
+    pairs: int = 0
+    misses: int = 0
+    calibrations: int = 1
+    plan: Plan | None = None
+    learned: Plan | None = None
+    choices: dict[Signature, Choice] = field(default_factory=dict)
+    source: str | None = None
+    task: str | None = None
+    heads: tuple[str, ...] = ()
+    reasons: list[str] = field(default_factory=list)
+    form: Form | None = None
+    copying: bool = False
+    overwritten: bool = False
+
+    @property
+    def calibrating(self) -> bool:
+        """Whether the next step is looked at closely."""
+        return self.steps < CALIBRATION_STEPS or (self.plan is None and not self.choices and self._news)
+
+    @property
+    def _news(self) -> bool:
+        """Whether another stage has meanwhile learned a path that this one did not try."""
+        return self.shared.route is not None and self.shared.route is not self.learned
+
+    def observe(self, calls: list[LossCall], evidence: Evidence) -> Observation | None:
+        """The pair of a step; None when there is none."""
+        close, self.overwritten = self.calibrating, False
+        self.steps += 1
+        seen = self._planned(evidence) if self.plan is not None and not close else None
+        if seen is None and (close or self.plan is None):
+            seen = self._from_calls(calls, evidence, close=close)
+            if close and not self.overwritten and (seen is None or seen.task in LOSS_ONLY):
+                seen = self._searched(evidence, strong=seen is not None) or seen
+        self._count(seen)
+        return seen
+
+    def extracted(
+        self, extractor: Extractor, calls: list[LossCall], batch: object, where: tuple[int, int], outputs: object
+    ) -> Observation | None:
+        """The pair that the user's function returns for a step; its errors are passed on."""
+        seen = readable(calls)
+        step = Step(
+            stage=self.name.partition(":")[0],
+            module=self.module,
+            batch=batch,
+            batch_idx=where[0],
+            dataloader_idx=where[1],
+            outputs=outputs,
+            seen=seen,
+        )
+        self.steps += 1
+        pair = as_pair(extractor(step))
+        if isinstance(pair, Pair):
+            self.form = self.form or form_of(pair)
+            pair = observe(pair, self.form)
+        self._count(pair)
+        return pair
+
+    def facts(self) -> CaptureFacts:
+        """What the report says about this stage."""
+        problem = None if self.pairs else self._problem()
+        if self.pairs and self.task in LOSS_ONLY:
+            problem = f"the loss compares no labels ({self.task}): accuracy is not measured"
+        return CaptureFacts(stage=self.name, source=self.source, task=self.task, problem=problem, heads=self.heads)
+
+    def _problem(self) -> str:
+        if not self.steps:
+            return "no step was observed"
+        step = {"train": "training_step", "val": "validation_step", "test": "test_step"}.get(
+            self.name.partition(":")[0]
+        )
+        notes = [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])]
+        seen = f" Seen: {'; '.join(notes)}." if notes else ""
+        return (
+            f"no predictions and targets were found in {step or self.name}.{seen} Pass a function that returns them, e.g. "
+            'extractor=lambda step: (step.outputs["logits"], step.batch[1])'
+        )
+
+    def _count(self, seen: Observation | None) -> None:
+        if seen is None:
+            self.misses += 1
+            known = self.plan is not None or bool(self.choices)
+            if known and self.misses >= MAX_MISSES and self.calibrations < MAX_CALIBRATIONS:
+                self.steps, self.misses, self.plan, self.choices = 0, 0, None, {}
+                self.calibrations += 1
+            return
+        self.misses = 0
+        self.pairs += 1
+        if self.source is None or self.task != seen.task:
+            self.source, self.task = seen.source, seen.task
+
+    def _planned(self, evidence: Evidence) -> Observation | None:
+        try:
+            return self.plan.observe(evidence) if self.plan is not None else None
+        except Rejected as reason:
+            self.reasons.append(str(reason))
+            return None
+
+    def _from_calls(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Observation | None:
+        if not calls:
+            return None
+        try:
+            choice = self._choice(calls, evidence, close=close)
+            seen = apply(choice, calls, None)
+        except Rejected as reason:
+            self.overwritten = isinstance(reason, ChangedInPlace)
+            self.copying = self.copying or self.overwritten
+            self._reject(str(reason))
+            return None
+        if close:
+            self._learn(seen, calls, evidence)
+        return seen
+
+    def _choice(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Choice:
+        signature = signature_of(calls)
+        known = self.choices.get(signature)
+        if known is not None and not close:
+            return known
+        loop = next((c for c in self.choices.values() if c.loop and set(c.signature) == set(signature)), None)
+        if loop is not None and not close:
+            return Choice(
+                signature, tuple(range(len(signature))), task="dense", loop=True, reason="calls of one loop, joined"
+            )
+        choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, self.shared.reversed_sites))
+        if len(self.choices) < MAX_SIGNATURES:
+            self.choices[signature] = choice
+        self.heads = choice.heads or self.heads
+        return choice
+
+    def _reject(self, reason: str) -> None:
+        if reason not in self.reasons and len(self.reasons) < 8:
+            self.reasons.append(reason)
+
+    def _learn(self, seen: Observation, calls: list[LossCall], evidence: Evidence) -> None:
+        """Remember the path of the pair and exchanged arguments for stages that have no loss call or no gradients."""
+        sites = {call.entry.name for call in calls if reversed_arguments(call)}
+        self.shared.reversed_sites |= sites
+        if seen.task not in {"multiclass", "dense", "binary", "multilabel"} or not evidence.visits:
+            return
+        found: Route | None = route(seen.preds, seen.target, evidence.visits, evidence.batch)
+        if found is not None and (self.shared.route is None or self.shared.route.route != found):
+            self.shared.route = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim))
+
+    def _searched(self, evidence: Evidence, *, strong: bool) -> Observation | None:
+        """The calibrated path of another stage, else the search of :mod:`.discovery`."""
+        learned = self.shared.route
+        if learned is not None and not strong:
+            self.learned = learned
+            seen = self._adopt(learned, evidence)
+            if seen is not None:
+                return seen
+        plan, reasons = discover(evidence, self.module, strong=strong)
+        for reason in reasons:
+            self._reject(reason)
+        if plan is None:
+            return None
+        note = scripted(self.module)
+        return self._adopt(replace(plan, source=f"{plan.source} ({note})") if note else plan, evidence)
+
+    def _adopt(self, plan: Plan, evidence: Evidence) -> Observation | None:
+        if any(visit.overwritten for visit in evidence.visits if visit.name in plan.parts):
+            self._reject(f"{plan.source}: overwritten later in the step")
+            return None
+        try:
+            seen = plan.observe(evidence)
+        except Rejected as reason:
+            self._reject(f"{plan.source}: {reason}")
+            return None
+        if seen is not None:
+            self.plan = plan
+        return seen
+
+
+def needed(plan: Plan | None) -> tuple[frozenset[str], tuple[Path, ...]]:
+    """(parts to tap, leaves of the batch to read) in the steady state."""
+    return (frozenset(), ()) if plan is None else (plan.parts, plan.leaves)

@@ -1,0 +1,154 @@
+"""Several loss calls in one step: heads, mixup, auxiliary terms, loops, distillation, adversaries."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.capture.styles.base import BATCH, CLASSES, FEATURES, Base, Both, classes, floats, style
+
+
+@style(
+    batch=lambda g, s: {"x": floats(g), "age": classes(g), "sex": classes(g, high=2)},
+    pair=lambda m, b, s: (m.net(b["x"]), b["age"]),
+)
+class TwoHeads(Both):
+    def __init__(self):
+        super().__init__()
+        self.second = nn.Linear(FEATURES, 2)
+
+    def step(self, batch):
+        age, sex = self(batch["x"]), self.second(batch["x"])
+        return F.cross_entropy(age, batch["age"]) + F.cross_entropy(sex, batch["sex"])
+
+
+@style(task=("mixup", "multiclass"))
+class Mixup(Base):
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        order = torch.arange(BATCH).flip(0)
+        logits = self(x)
+        return 0.7 * F.cross_entropy(logits, y) + 0.3 * F.cross_entropy(logits, y[order])
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+@style(pair=lambda m, b, s: (m.net(b[0]), b[1]))
+class AuxiliaryFirst(Both):
+    """The auxiliary classifier's loss comes first and counts less."""
+
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.Linear(FEATURES, CLASSES)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return 0.3 * F.cross_entropy(self.aux(x), y) + F.cross_entropy(self(x), y)
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+@style()
+class Distillation(Both):
+    def __init__(self):
+        super().__init__()
+        self.teacher = nn.Linear(FEATURES, CLASSES).requires_grad_(False)
+
+    def step(self, batch):
+        x, y = batch
+        logits, wanted = self(x), self.teacher(x)
+        soft = F.kl_div(logits.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+        return soft + 0.5 * F.cross_entropy(logits, y)
+
+
+@style()
+class TeacherLabels(Both):
+    """A second cross entropy against what a teacher predicts."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = nn.Linear(FEATURES, CLASSES).requires_grad_(False)
+
+    def step(self, batch):
+        x, y = batch
+        return F.cross_entropy(self(x + 0.1), self.teacher(x).argmax(1)) + F.cross_entropy(self(x), y)
+
+
+@style()
+class ReconstructionBeside(Both):
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(CLASSES, FEATURES)
+
+    def step(self, batch):
+        x, y = batch
+        logits = self(x)
+        return F.mse_loss(self.decoder(logits), x) + F.cross_entropy(logits, y)
+
+
+@style()
+class SameLossTwice(Both):
+    def __init__(self):
+        super().__init__()
+        self.loss = nn.CrossEntropyLoss()
+
+    def step(self, batch):
+        logits = self(batch[0])
+        with torch.no_grad():
+            self.log("seen", self.loss(logits, batch[1]))
+        return self.loss(logits, batch[1])
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 4, FEATURES), classes(g, BATCH, 4)),
+    pair=lambda m, b, s: (m.net(b[0]).transpose(0, 1).flatten(0, 1), b[1].t().flatten()),
+    task="dense",
+)
+class LoopOverPositions(Both):
+    def step(self, batch):
+        x, y = batch
+        return sum(F.cross_entropy(self.net(x[:, t]), y[:, t]) for t in range(4))
+
+
+@style(batch=lambda g, s: (floats(g), floats(g, BATCH, CLASSES)), task="regression")
+class ReversedArguments(Both):
+    """Target first: in training the gradients tell, in validation it is remembered."""
+
+    def step(self, batch):
+        return F.mse_loss(batch[1], self(batch[0]))
+
+
+@style(
+    batch=lambda g, s: (floats(g), floats(g)),
+    pair=lambda m, b, s: (m.net(b[0]) @ m.net(b[1]).t(), torch.arange(BATCH)),
+    task="other",
+)
+class Contrastive(Both):
+    def step(self, batch):
+        scores = self(batch[0]) @ self(batch[1]).t()
+        return F.cross_entropy(scores, torch.arange(BATCH))
+
+
+@style(
+    batch=lambda g, s: (floats(g).sigmoid().round(), classes(g)),
+    pair=lambda m, b, s: (m.decoder(m.net(b[0])), b[0]),
+    task="other",
+)
+class Autoencoder(Both):
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(CLASSES, FEATURES)
+
+    def step(self, batch):
+        x, _ = batch
+        return F.binary_cross_entropy_with_logits(self.decoder(self(x)), x)
+
+
+@style(pair=lambda m, b, s: (m.net(b[0]), torch.ones(BATCH, 1)), task="other")
+class AdversarialConstant(Both):
+    def __init__(self):
+        super().__init__(1)
+
+    def step(self, batch):
+        return F.binary_cross_entropy_with_logits(self(batch[0]), torch.ones(BATCH, 1))

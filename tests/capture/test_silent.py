@@ -1,0 +1,35 @@
+"""A wrong pair is worse than none."""
+
+import pytest
+import torch
+
+from tests.capture.styles import silent
+from tests.capture.styles.base import Style
+from tests.capture.test_styles import run
+
+
+@pytest.mark.parametrize("name", sorted(silent.SILENT))
+def test_no_pair_is_made_up(name):
+    style = Style(name, getattr(silent, name), silent.SILENT[name], pair=lambda m, b, s: None)
+    _, observer = run(style)
+    assert observer.capture.fault is None
+    assert not [seen for _, seen, _ in observer.seen if seen.counts]
+    problem = observer.capture.facts("train").problem
+    assert "compares no labels" in problem or ("extractor=lambda step" in problem and "training_step" in problem)
+
+
+def test_in_place_change_after_the_loss_is_not_taken_for_the_prediction():
+    style = Style("InPlaceAfterLoss", silent.InPlaceAfterLoss, silent.xy, pair=lambda m, b, s: (m.net(b[0]), b[1]))
+    _, observer = run(style)
+    stages = [stage for stage, _, _ in observer.seen]
+    assert (stages.count("train"), stages.count("val")) == (8, 7)
+    for _, seen, (preds, target) in observer.seen:
+        assert torch.allclose(seen.preds, preds, atol=1e-6)
+        assert torch.equal(seen.target, target)
+
+
+def test_overwritten_output_is_not_used():
+    style = Style("InPlaceWithoutLoss", silent.InPlaceWithoutLoss, silent.xy, pair=lambda m, b, s: None)
+    _, observer = run(style)
+    assert {stage for stage, _, _ in observer.seen} == {"train"}
+    assert "overwritten" in observer.capture.facts("val").problem

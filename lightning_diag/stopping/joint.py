@@ -1,0 +1,65 @@
+"""Several series watched together: a run stops when all of them have stalled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lightning_diag.errors import ConfigError
+from lightning_diag.stopping.criterion import StoppingCriterion
+from lightning_diag.stopping.values import Decision, Evaluation
+
+ALONE = frozenset({"non-finite", "target", "collapse"})
+"""Causes that stop a run whatever the other series say; the loss alone may worsen while the metric still improves."""
+
+
+@dataclass
+class JointCriterion:
+    """Stop when every series has stalled, or one of them gives a reason to leave at once.
+
+    Attributes:
+        criteria: one criterion per series, the leading one first: its numbers are those of the joint decision.
+
+    Raises:
+        ConfigError: no criterion was given.
+    """
+
+    criteria: Mapping[str, StoppingCriterion]
+
+    def __post_init__(self) -> None:
+        if not self.criteria:
+            raise ConfigError("JointCriterion(criteria={}): expected at least one series")
+
+    def reset(self) -> None:
+        """Forget the run."""
+        for criterion in self.criteria.values():
+            criterion.reset()
+
+    def update(self, evaluations: Mapping[str, Evaluation]) -> Decision:
+        """Take the next evaluation of each series.
+
+        Raises:
+            KeyError: a series is missing.
+        """
+        decisions = {name: criterion.update(evaluations[name]) for name, criterion in self.criteria.items()}
+        lead = next(iter(decisions.values()))
+        for name, decision in decisions.items():
+            if decision.stop and decision.cause in ALONE:
+                return replace(lead, stop=True, cause=decision.cause, reason=f"{name}: {decision.reason}")
+        going = [(name, decision) for name, decision in decisions.items() if not decision.stop]
+        if not going:
+            reason = "; ".join(f"{name}: {decision.reason}" for name, decision in decisions.items())
+            return replace(lead, stop=True, reason=reason)
+        name, decision = going[0]
+        return replace(lead, stop=False, cause=decision.cause, reason=f"{name}: {decision.reason}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of each criterion by name."""
+        return {name: criterion.state_dict() for name, criterion in self.criteria.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; a series that the state does not know starts afresh."""
+        for name, criterion in self.criteria.items():
+            if name in state:
+                criterion.load_state_dict(state[name])

@@ -19,5 +19,9 @@ class CheckpointError(DiagError):
     """A checkpoint file cannot be read safely, or holds no tensors."""
 
 
+class WeightsNotLoadedError(DiagError):
+    """The pretrained weights are not in the module: the only error that ends a training, because the user asked."""
+
+
 class ConfigError(DiagError):
     """A setting of a rule, a callback or the command line is wrong."""

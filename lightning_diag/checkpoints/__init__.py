@@ -14,15 +14,18 @@ from lightning_diag.checkpoints.files import read_state_dict, verify_files
 from lightning_diag.checkpoints.fresh import looks_fresh
 from lightning_diag.checkpoints.nested import Candidate, find_state_dicts
 from lightning_diag.checkpoints.reading import CheckpointFile, read_checkpoint
-from lightning_diag.checkpoints.table import comparison_table
+from lightning_diag.checkpoints.table import comparison_table, exit_code
+from lightning_diag.checkpoints.verifier import LoadVerification
 
 __all__ = [
     "Candidate",
     "CheckpointFile",
     "Comparison",
+    "LoadVerification",
     "Row",
     "compare",
     "comparison_table",
+    "exit_code",
     "find_state_dicts",
     "looks_fresh",
     "read_checkpoint",

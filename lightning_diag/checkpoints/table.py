@@ -26,6 +26,26 @@ def comparison_table(facts: PretrainFacts) -> str:
     return "\n".join(lines) + "\n"
 
 
+def message(facts: PretrainFacts) -> str:
+    """The verdict for a terminal, an exception or a warning: what was seen, and what to do.
+
+    Args:
+        facts: of :class:`LoadVerification`.
+    """
+    head = f"Pretrained weights: {facts.verdict}" + (f" ({_source(facts)})" if facts.checkpoint else "")
+    lines = [f"{head}. {facts.reason}"]
+    if facts.used is False:
+        lines.append(f"{facts.module or 'The module'} took no part in the first step: no forward, no gradient.")
+    if facts.fix:
+        lines += [
+            "This line loads it (`model` is the LightningModule; call it after everything that initialises):",
+            facts.fix,
+        ]
+    if facts.verdict == "not loaded":
+        lines.append('Meant so? PretrainLoadVerifier(on_not_loaded="warn") only reports it.')
+    return "\n".join(lines)
+
+
 def exit_code(facts: PretrainFacts) -> int:
     """0 when the weights are in, else 1."""
     return 0 if facts.verdict in GOOD else 1

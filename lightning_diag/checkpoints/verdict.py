@@ -154,7 +154,7 @@ def explain(verdict: str, comparison: Comparison, module: str, *, untrained: boo
 
 def _numbers(comparison: Comparison) -> str:
     parts = [f"names align {percent(min(1.0, comparison.aligned))}"]
-    parts += [f"cosine {c:.2f}" for c in [comparison.distance.cosine] if c is not None]
+    parts += [f"cosine {round(c, 2) + 0.0:.2f}" for c in [comparison.distance.cosine] if c is not None]
     parts += [f"relative L2 {gap:.2g}" for gap in [comparison.distance.relative_l2] if gap]
     return ", ".join(parts)
 

@@ -1,0 +1,18 @@
+"""``lightning-diag demo``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lightning_diag.cli.reading import say
+from lightning_diag.demo import run as demo
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a demo and print the first lines of its report.
+
+    Raises:
+        ConfigError: there is no such demo.
+    """
+    say(demo.run(options.name, options.out))
+    return 0

@@ -1,0 +1,44 @@
+"""``lightning-diag diagnose``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lightning_diag.cli.reading import folder_of, read, say, thresholds
+from lightning_diag.engine import diagnose
+from lightning_diag.findings import Diagnosis
+from lightning_diag.output import write_report
+from lightning_diag.report import render_markdown
+
+_FAILING = {"error": ("error",), "warning": ("error", "warning")}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, judge, write; 1 when ``--fail-on`` asks for it.
+
+    Raises:
+        DiagError: the log or an argument cannot be understood.
+        OSError: the report cannot be written.
+    """
+    given = thresholds(options.set, options.config)
+    history, report, place = read(options)
+    diagnosis = diagnose(history, thresholds=given)
+    if options.out == "-":
+        say(render_markdown(history, diagnosis))
+    else:
+        folder = Path(options.out) if options.out else folder_of(place)
+        path = write_report(folder, history, diagnosis, figures=not options.no_figures)
+        if not options.quiet:
+            say("\n".join([*report.lines(), "", *summary(diagnosis), "", f"report: {path}"]))
+    failing = _FAILING.get(options.fail_on, ())
+    return int(any(finding.severity in failing for finding in diagnosis.findings))
+
+
+def summary(diagnosis: Diagnosis) -> list[str]:
+    """The verdict and a line per finding."""
+    lines = [diagnosis.verdict]
+    lines += [f"  {f.code} {f.severity}: {f.title} ({f.claim})" for f in diagnosis.findings]
+    if diagnosis.crashed:
+        lines.append(f"  {len(diagnosis.crashed)} rules failed: {', '.join(c.code for c in diagnosis.crashed)}")
+    return lines

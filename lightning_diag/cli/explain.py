@@ -1,0 +1,50 @@
+"""``lightning-diag explain``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from importlib.resources import files
+from pathlib import Path
+
+from lightning_diag.cli.reading import say
+from lightning_diag.errors import ConfigError
+from lightning_diag.rules import RULES
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the page of a rule, or the list of all.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+    if options.code is None:
+        say("\n".join(f"{rule.code}  {rule.name}" for rule in sorted(RULES, key=lambda rule: rule.code)))
+    else:
+        say(page(_code(options.code)))
+    return 0
+
+
+def page(code: str) -> str:
+    """The page of rule ``code``, from the installed package or from a checkout.
+
+    Raises:
+        ConfigError: there is no page.
+    """
+    checkout = Path(__file__).parents[2] / "docs" / "rules"
+    for place in (files("lightning_diag.rules") / "pages", checkout):
+        found = place / f"{code}.md"
+        if found.is_file():
+            return found.read_text(encoding="utf-8").rstrip()
+    raise ConfigError(f"there is no page for {code}; the list of rules: lightning-diag explain")
+
+
+def _code(text: str) -> str:
+    """The code of a rule given by code or name."""
+    names = {rule.code: rule.code for rule in RULES} | {rule.name.upper(): rule.code for rule in RULES}
+    code = names.get(text.upper().replace("_", "-").replace(" ", "-"))
+    if code:
+        return code
+    near = [name.lower() if "-" in name else name for name in difflib.get_close_matches(text.upper(), names, n=2)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "all of them: lightning-diag explain"
+    raise ConfigError(f"there is no rule {text!r}; {hint}")

@@ -1,0 +1,109 @@
+"""From the arguments of a command to a history and its judgement."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+from lightning_diag.errors import ConfigError
+from lightning_diag.history import RunHistory
+from lightning_diag.readers import Place, ReadReport, Told, find_log, read_place
+
+T = TypeVar("T")
+_RUN_FOLDERS = frozenset({"own", "lightning", "yolo"})
+
+
+def told(options: argparse.Namespace) -> Told:
+    """What the user said about the log.
+
+    Raises:
+        ConfigError: a mapping is not ``SIGNAL=COLUMN``.
+    """
+    mapping = dict(_pair(text, "--map", "val_acc=top1") for text in options.map)
+    return Told(mapping=mapping or None, n_val=options.n_val, n_train=options.n_train, classes=options.classes)
+
+
+def read(options: argparse.Namespace) -> tuple[RunHistory, ReadReport, Place]:
+    """Read the one run that a command names.
+
+    Raises:
+        DiagError: see :func:`lightning_diag.readers.read_run`.
+    """
+    place = find_log(options.path)
+    history, report = read_place(place, told(options), options.path)
+    return history, report, place
+
+
+def folder_of(place: Place) -> Path:
+    """Where the report of a log goes: the run's folder, or one beside a file that is not alone in its folder."""
+    if place.path.is_dir():
+        return place.path
+    if place.kind in _RUN_FOLDERS or place.path.name == "trainer_state.json":
+        return place.path.parent
+    name = f"{place.path.stem}-{place.run[:8]}" if place.run else place.path.stem
+    return place.path.parent / f"{name}-diagnosis"
+
+
+def thresholds(texts: Sequence[str], config: Path | None) -> dict[str, dict[str, object]]:
+    """Thresholds of rules: those of a YAML file, then ``CODE.FIELD=VALUE`` over them.
+
+    Raises:
+        ConfigError: one is not written so; whether the rule and the field exist is for the engine to say.
+    """
+    result: dict[str, dict[str, object]] = _from_yaml(config) if config else {}
+    for text in texts:
+        name, value = _pair(text, "--set", "LD201.rise=0.3")
+        code, dot, field = name.partition(".")
+        if not dot:
+            raise ConfigError(f"--set {text}: expected CODE.FIELD=VALUE, for example LD201.rise=0.3")
+        result.setdefault(code, {})[field] = _number(value, text)
+    return result
+
+
+def _from_yaml(path: Path) -> dict[str, dict[str, object]]:
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(tree, Mapping) or not all(isinstance(fields, Mapping) for fields in tree.values()):
+        raise ConfigError(f"{path}: expected codes with fields below them, for example LD201: {{rise: 0.3}}")
+    return {str(code): {str(k): v for k, v in fields.items()} for code, fields in tree.items()}
+
+
+def _number(value: str, text: str) -> float | int | bool:
+    if value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    try:
+        return float(value) if any(c in value for c in ".eEni") else int(value)
+    except ValueError as error:
+        raise ConfigError(f"--set {text}: {value!r} is not a number") from error
+
+
+def _pair(text: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise ConfigError(f"{option} {text}: expected a name, = and a value, for example {example}")
+    return name, value
+
+
+def progress(items: Sequence[T], label: str) -> Iterator[T]:
+    """The items, with a counter on a terminal's standard error while the work takes longer than a second."""
+    start = shown = monotonic()
+    for i, item in enumerate(items, start=1):
+        yield item
+        now = monotonic()
+        if sys.stderr.isatty() and now - start > 1 and (now - shown > 0.2 or i == len(items)):
+            shown = now
+            end = "\n" if i == len(items) else ""
+            print(f"\r{label} {i}/{len(items)}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def say(text: str = "") -> None:
+    """Print a line."""
+    print(text)  # noqa: T201  (a command line prints)

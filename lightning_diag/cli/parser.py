@@ -61,7 +61,9 @@ def _demo(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _diagnose(commands: _Commands[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "diagnose", "write the report of a run, from its record or from the log of another tool")
+    command = _command(
+        commands, "diagnose", "write the report of a run, from its record or from the log of another tool"
+    )
     command.add_argument("path", type=Path, metavar="PATH", help="run folder or log file")
     _add_reading(command)
     command.add_argument("--out", metavar="DIR", help="folder of the report; '-' prints it (default: beside the log)")
@@ -80,9 +82,13 @@ def _diagnose(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 def _compare(commands: _Commands[argparse.ArgumentParser]) -> None:
     command = _command(commands, "compare", "put several runs on one page: which differences are established")
-    command.add_argument("paths", nargs="+", type=Path, metavar="RUN", help="run folders, log files, or folders of runs")
+    command.add_argument(
+        "paths", nargs="+", type=Path, metavar="RUN", help="run folders, log files, or folders of runs"
+    )
     _add_reading(command)
-    command.add_argument("--out", metavar="DIR", default=".", help="folder of comparison.md; '-' prints it (default: here)")
+    command.add_argument(
+        "--out", metavar="DIR", default=".", help="folder of comparison.md; '-' prints it (default: here)"
+    )
     command.add_argument("--no-figures", action="store_true", help="text only")
     command.add_argument("--folds", action="store_true", help="the runs are folds: mean and interval over them")
 
@@ -110,7 +116,9 @@ def _html(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 def _explain(commands: _Commands[argparse.ArgumentParser]) -> None:
     command = _command(commands, "explain", "what a finding means, how it is found, and what to do")
-    command.add_argument("code", nargs="?", metavar="CODE", help="LD201 or overfitting; without it all rules are listed")
+    command.add_argument(
+        "code", nargs="?", metavar="CODE", help="LD201 or overfitting; without it all rules are listed"
+    )
 
 
 def _schema(commands: _Commands[argparse.ArgumentParser]) -> None:
@@ -123,7 +131,9 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--map", action="append", default=[], metavar="SIGNAL=COLUMN", help="for example val_acc=top1 (repeat it)"
     )
-    group.add_argument("--n-val", type=_size, metavar="N", help="samples in the validation set: makes accuracies counts")
+    group.add_argument(
+        "--n-val", type=_size, metavar="N", help="samples in the validation set: makes accuracies counts"
+    )
     group.add_argument("--n-train", type=_size, metavar="N", help="samples in the training set")
     group.add_argument("--classes", type=_size, metavar="N", help="number of classes")
 

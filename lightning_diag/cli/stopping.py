@@ -19,7 +19,9 @@ def run(options: argparse.Namespace) -> int:
     history, report, _ = read(options)
     result = replay(history)
     if result is None:
-        raise RecordError(f"{report.path}: there is no validation series to decide on (val/acc, ctc/val/ter or val/loss)")
+        raise RecordError(
+            f"{report.path}: there is no validation series to decide on (val/acc, ctc/val/ter or val/loss)"
+        )
     say("\n".join(_lines(result)))
     return 0
 

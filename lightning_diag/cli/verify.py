@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from lightning_diag.checkpoints import verify_files
+from lightning_diag.checkpoints import comparison_table, verify_files
+from lightning_diag.checkpoints.table import exit_code
 from lightning_diag.cli.reading import say
-from lightning_diag.history import PretrainFacts
-from lightning_diag.words import percent
-
-_IN = ("loaded", "loaded, since trained or rounded", "resumed")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -19,13 +16,5 @@ def run(options: argparse.Namespace) -> int:
         CheckpointError: a file cannot be read safely.
     """
     facts = verify_files(options.checkpoint, options.against, module=options.module, key=options.key)
-    say("\n".join(_lines(facts)))
-    return int(facts.verdict not in _IN)
-
-
-def _lines(facts: PretrainFacts) -> list[str]:
-    lines = [f"{facts.verdict}: {facts.reason}" if facts.reason else facts.verdict]
-    lines += [f"  {b.block}: {percent(b.equal)} of {b.parameters:,} parameters equal" for b in facts.blocks]
-    if facts.fix:
-        lines.append(f"fix: {facts.fix}")
-    return lines
+    say(comparison_table(facts).rstrip())
+    return exit_code(facts)

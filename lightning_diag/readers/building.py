@@ -204,7 +204,7 @@ def _report(log: Log, path: str, assigned: Assignment) -> ReadReport:
     return ReadReport(
         kind=log.kind,
         path=path,
-        understood=understood,
+        understood={column: understood[column] for column in log.columns if column in understood},
         shown=tuple(assigned.shown),
         left_out=assigned.left_out,
         notes=tuple(dict.fromkeys(assigned.notes)),

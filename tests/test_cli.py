@@ -1,0 +1,174 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lightning_diag.cli import main
+from lightning_diag.history import EpochRecord, RunContext, StopFacts
+from lightning_diag.rules import RULES
+from lightning_diag.store import append_context, append_epoch
+
+LOG = "epoch,train_loss,val_loss,top1\n" + "".join(
+    f"{i},{2.0 / (i + 1):.4f},{1.0 + max(0, i - 3) * 0.4:.4f},{(21 - i) / 0.29:.2f}\n" for i in range(8)
+)
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    return path
+
+
+def error(capsys, *arguments):
+    """The one line that a failing command prints."""
+    assert main(list(map(str, arguments))) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("lightning-diag: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from lightning_diag.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'pydantic', 'matplotlib', 'lightning', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for command in ("demo", "diagnose", "compare", "verify", "stopping", "html", "explain", "schema"):
+        assert f"  {command} " in out
+
+
+def test_diagnosing_a_csv_loads_no_torch(log):
+    code = (
+        "import sys\n"
+        "from lightning_diag.cli import main\n"
+        "assert main(['diagnose', sys.argv[1]]) == 0\n"
+        "heavy = {'torch', 'lightning', 'pytorch_lightning', 'torchmetrics'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, check=True)
+
+
+def test_diagnose_a_csv(log, capsys):
+    assert main(["diagnose", str(log), "--map", "val_acc=top1", "--n-val", "29", "--classes", "4", "--no-figures"]) == 0
+    out = capsys.readouterr().out
+    assert "top1 -> val/acc" in out
+    assert "LD201" in out
+    folder = log.parent / "log-diagnosis"
+    assert (folder / "diagnosis.md").read_text().startswith("# Diagnosis")
+    assert json.loads((folder / "diagnosis.json").read_text())
+    assert main(["diagnose", str(log), "--fail-on", "warning", "--quiet", "--out", str(log.parent / "x")]) == 1
+    assert capsys.readouterr().out == ""
+    assert (log.parent / "x" / "diagnosis").is_dir()
+
+
+def test_diagnose_prints_the_report_and_takes_thresholds(log, tmp_path, capsys):
+    assert main(["diagnose", str(log), "--out", "-"]) == 0
+    assert "LD201" in capsys.readouterr().out
+    assert main(["diagnose", str(log), "--out", "-", "--set", "LD201.rise=99", "--fail-on", "warning"]) == 0
+    config = tmp_path / "rules.yaml"
+    config.write_text("LD201:\n  rise: 99\n")
+    assert main(["diagnose", str(log), "--out", "-", "--config", str(config), "--fail-on", "warning"]) == 0
+    assert not (tmp_path / "log-diagnosis").exists()
+
+
+def test_diagnose_a_killed_run_writes_into_its_folder(tmp_path, capsys):
+    append_context(tmp_path / "history.jsonl", RunContext(stop=StopFacts(status="running")))
+    append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0}))
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"type":"epo')
+    assert main(["diagnose", str(tmp_path), "--no-figures"]) == 0
+    assert "torn" in capsys.readouterr().out
+    assert (tmp_path / "diagnosis.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "nothing does not exist"),
+        ([], "holds no log that can be read"),
+        (["log.csv", "--map", "val_acc=nothing"], "no column 'nothing'"),
+        (["log.csv", "--map", "val_acc"], "expected a name, = and a value"),
+        (["log.csv", "--map", "what=top1"], "not the name of a signal"),
+        (["log.csv", "--set", "LD201=3"], "expected CODE.FIELD=VALUE"),
+        (["log.csv", "--set", "LD201.rise=high"], "'high' is not a number"),
+        (["log.csv", "--set", "LD999.rise=1"], "LD999"),
+        (["log.csv", "--config", "none.yaml"], "cannot read none.yaml"),
+    ],
+)
+def test_errors_are_one_clear_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if arguments:
+        (tmp_path / "log.csv").write_text(LOG)
+    assert message in error(capsys, "diagnose", *(arguments or ["."]))
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_sentence(log, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "file" in error(capsys, "diagnose", log, "--out", tmp_path / "file" / "x")
+
+
+def test_wrong_sizes_are_refused(log, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["diagnose", str(log), "--n-val", "0"])
+    assert stop.value.code == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_explain_prints_the_page_of_each_rule_and_lists_them(capsys):
+    assert main(["explain"]) == 0
+    listed = capsys.readouterr().out
+    for rule in RULES:
+        assert f"{rule.code}  {rule.name}" in listed
+        assert main(["explain", rule.name]) == 0
+        assert capsys.readouterr().out.startswith(f"# {rule.code}")
+    assert "did you mean" in error(capsys, "explain", "LD2O1")
+    assert "all of them" in error(capsys, "explain", "zzzzzzzz")
+
+
+def test_schema_is_json(capsys):
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"]
+
+
+def test_html_is_one_page(log, capsys):
+    assert main(["html", str(log), "--out", str(log.parent / "page.html")]) == 0
+    text = (log.parent / "page.html").read_text()
+    assert text.lower().startswith("<!doctype html>")
+    assert "LD201" in text
+
+
+def test_verify_answers_with_its_exit_code(tmp_path, capsys):
+    import torch
+
+    weights = {f"layer{i}.weight": torch.randn(8, 8) for i in range(3)}
+    torch.save(weights, tmp_path / "a.pt")
+    torch.save({"state_dict": {f"encoder.{k}": v for k, v in weights.items()}}, tmp_path / "b.ckpt")
+    torch.save({k: torch.randn(8, 8) for k in weights}, tmp_path / "c.pt")
+    assert main(["verify", str(tmp_path / "a.pt"), "--against", str(tmp_path / "b.ckpt")]) == 0
+    assert "loaded" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "a.pt"), "--against", str(tmp_path / "c.pt")]) == 1
+    assert "not loaded" in capsys.readouterr().out
+    assert "none.pt" in error(capsys, "verify", tmp_path / "none.pt", "--against", tmp_path / "c.pt")
+
+
+def test_stopping_says_where_it_would_have_stopped(log, tmp_path, capsys):
+    assert main(["stopping", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert "val/loss" in out
+    assert "would" in out
+    (tmp_path / "train.csv").write_text("epoch,train_loss\n0,1\n1,0.5\n")
+    assert "no validation series" in error(capsys, "stopping", tmp_path / "train.csv")
+
+
+def test_a_closed_pipe_is_no_error(log):
+    command = f"{sys.executable} -m lightning_diag explain | head -c 3"
+    done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert done.stderr == ""

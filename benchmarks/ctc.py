@@ -1,0 +1,229 @@
+"""What the CTC monitor says of healthy and of broken runs, and what it costs.
+
+``python -m benchmarks.ctc`` trains every variant of :mod:`lightning_diag.demo.lines` with the real callback, judges the
+record after each evaluation, and prints per run the first evaluation from which the right finding held to the end.
+``--quick``: one seed. ``--only NAME``: some runs. ``--keep DIR``: keep the records and judge them again next time.
+``--cost``: only the cost per training step and per validation step against the CTC loss itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from lightning_diag.demo.lines import FAULTS, HEALTHY, LineRun, line_run
+from lightning_diag.engine import diagnose
+from lightning_diag.history import RunHistory
+from lightning_diag.store import read_history
+
+EXPECTED: dict[str, tuple[str, ...]] = {
+    "raw-scores": ("LD404",),
+    "softmax": ("LD404",),
+    "softmax-twice": ("LD404",),
+    "wrong-axis": ("LD404",),
+    "reshaped": ("LD401",),
+    "blank-of-loss": ("LD402",),
+    "blank-in-targets": ("LD402",),
+    "blank-of-decoder": ("LD402", "LD410"),
+    "padding-counted": ("LD409",),
+    "targets-truncated": ("LD409",),
+    "val-ids": ("LD408",),
+    "lengths-halved": ("LD405",),
+    "lengths-quartered": ("LD405",),
+    "lengths-eighth": ("LD405",),
+    "lengths-constant": ("LD405",),
+    "infeasible": ("LD403",),
+    "infeasible-hidden": ("LD403",),
+    "labels-shuffled": ("LD401", "LD607"),
+    "zero-input": ("LD401", "LD611"),
+    "frozen-encoder": ("LD401", "LD110"),
+    "lr-x25": ("LD401", "LD102"),
+    "lr-x250": ("LD406", "LD401", "LD102"),
+    "lr-tiny": ("LD401", "LD103"),
+    "clip-tiny": ("LD401", "LD103", "LD112"),
+    "weight-decay": ("LD401", "LD108"),
+    "memorised": ("LD407",),
+    "pairs-few-lines": ("LD407", "LD201", "LD202"),
+    "pairs-val-ids": ("LD408",),
+}
+"""Fault -> codes that name it. A second code is the same fault seen by another rule (optimisation, data)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was said of one run.
+
+    Attributes:
+        first: index of the first evaluation from which the answer held to the end; None when it did not.
+        named: code of the first cause at the end. alarms: causes that held at the end and are not expected.
+    """
+
+    run: str
+    seed: int
+    evaluations: int
+    first: int | None
+    named: str | None
+    causes: tuple[str, ...]
+    checks: tuple[str, ...]
+    seconds: float
+
+
+def train(run: LineRun, folder: Path) -> tuple[RunHistory, float]:
+    """Train with the monitor and read its record back."""
+    from lightning.pytorch import Trainer
+
+    from lightning_diag import CTCBlankMonitor
+
+    began = time.perf_counter()
+    trainer = Trainer(
+        max_epochs=run.epochs,
+        accelerator="cpu",
+        gradient_clip_val=run.clip,
+        callbacks=[CTCBlankMonitor(blank=run.decoder_blank, dirpath=str(folder))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(run.module(), *run.loaders())
+    return read_history(folder / "history.jsonl"), time.perf_counter() - began
+
+
+def prefix(history: RunHistory, epochs: int) -> RunHistory:
+    """The record as it was after some evaluations; the mapping test is made at the end only."""
+    if epochs == len(history.epochs):
+        return history
+    ctc = history.context.ctc
+    early = replace(ctc, mapping_ter=None, never_emitted=()) if ctc else None
+    stop = replace(history.context.stop, status="running")
+    context = replace(history.context, ctc=early, stop=stop)
+    return replace(history, context=context, epochs=history.epochs[:epochs])
+
+
+def causes(history: RunHistory) -> tuple[str, ...]:
+    """Codes of the causes, most important first."""
+    return tuple(f.code for f in diagnose(history).causes)
+
+
+def judge(name: str, seed: int, history: RunHistory, seconds: float) -> Verdict:
+    """Judge a run after each of its evaluations."""
+    expected = EXPECTED.get(name, ())
+    said = [causes(prefix(history, n)) for n in range(1, len(history.epochs) + 1)]
+    right = [bool(c) and c[0] in expected if expected else not c for c in said]
+    first = len(right) - next((i for i, ok in enumerate(reversed(right)) if not ok), len(right))
+    last = said[-1] if said else ()
+    checks = tuple(word for word, _ in history.context.ctc.checks) if history.context.ctc else ()
+    return Verdict(
+        run=name,
+        seed=seed,
+        evaluations=len(said),
+        first=first + 1 if first < len(right) else None,
+        named=last[0] if last else None,
+        causes=last,
+        checks=checks,
+        seconds=seconds,
+    )
+
+
+def measured(name: str, seed: int, keep: Path) -> Verdict:
+    """One run, trained unless its record is kept already."""
+    folder = keep / f"{name}-{seed}"
+    record = folder / "history.jsonl"
+    if record.exists():
+        return judge(name, seed, read_history(record), 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the call checks warn; the record holds what they said
+        history, seconds = train(line_run(name, seed=seed), folder)
+    return judge(name, seed, history, seconds)
+
+
+def show(verdict: Verdict) -> None:
+    healthy = verdict.run in HEALTHY
+    held = "-" if verdict.first is None else f"{verdict.first}/{verdict.evaluations}"
+    checks = ", ".join(verdict.checks) or "-"
+    state = "quiet" if healthy and not verdict.causes else ", ".join(verdict.causes) or "nothing"
+    print(f"| {verdict.run} | {verdict.seed} | {state} | {held} | {checks} | {verdict.seconds:.0f} |", flush=True)
+
+
+def totals(verdicts: list[Verdict]) -> None:
+    healthy = [v for v in verdicts if v.run in HEALTHY]
+    broken = [v for v in verdicts if v.run in FAULTS]
+    kinds = {v.run for v in broken}
+    named = {run for run in kinds if all(v.first is not None for v in broken if v.run == run)}
+    print(f"\nHealthy: {len(healthy)} runs of {len({v.run for v in healthy})} variants, "
+          f"{sum(bool(v.causes) for v in healthy)} with an alarm at the end.")  # fmt: skip
+    print(f"Faults: {len(named)} of {len(kinds)} kinds named as the first cause in every seed "
+          f"({sum(v.first is not None for v in broken)} of {len(broken)} runs).")  # fmt: skip
+    print("Missed:", ", ".join(sorted(kinds - named)) or "none")
+
+
+def runs(only: Iterable[str], seeds: int, keep: Path) -> list[Verdict]:
+    names = [n for n in (*HEALTHY, *FAULTS) if not only or n in only]
+    print("| run | seed | causes at the end | right from evaluation | call checks | s |\n|---|---|---|---|---|---|")
+    verdicts = []
+    for name in names:
+        for seed in range(seeds):
+            verdicts.append(measured(name, seed, keep))
+            show(verdicts[-1])
+    return verdicts
+
+
+def cost(frames: int, lines: int, classes: int, steps: int) -> None:
+    """Microseconds of the signals per step, against the CTC loss forward and backward."""
+    from lightning_diag.metrics.ctc import CTCCollector
+
+    torch.manual_seed(0)
+    logits = torch.randn(frames, lines, classes, requires_grad=True)
+    targets = torch.randint(1, classes, (lines, 30))
+    given: Any = (targets, torch.full((lines,), frames), torch.full((lines,), 30))
+    spent = {"loss": 0.0, "train": 0.0, "val": 0.0}
+    collectors = {stage: CTCCollector(stage) for stage in ("train", "val")}
+    for step in range(-16, steps):  # the first calls are checked on the host, once per fit
+        log_probs = logits.log_softmax(-1)
+        leaf = log_probs.detach().requires_grad_()
+        began = time.perf_counter()
+        loss = F.ctc_loss(leaf, *given)
+        loss.backward()
+        marks = [time.perf_counter()]
+        for collector in collectors.values():
+            collector.observe(log_probs, *given, loss=loss)
+            marks.append(time.perf_counter())
+        if step >= 0:
+            for name, now, before in zip(spent, marks, (began, *marks), strict=False):
+                spent[name] += (now - before) / steps
+    train_share, val_share = spent["train"] / spent["loss"], spent["val"] / spent["loss"]
+    print(f"| {frames}, {lines}, {classes} | {1e3 * spent['loss']:.2f} ms | {1e3 * spent['train']:.3f} ms = "
+          f"{train_share:.1%} | {1e3 * spent['val']:.2f} ms = {val_share:.1%} |", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--only", nargs="*", default=(), help="names of runs")
+    parser.add_argument("--keep", type=Path, help="folder that keeps the records")
+    parser.add_argument("--cost", action="store_true", help="only the cost")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if not arguments.only:
+        print("| T, N, C | CTC loss, forward and backward | training step | validation step |\n|---|---|---|---|")
+        cost(200, 16, 101, 100)
+        cost(500, 32, 5000, 8)
+        print()
+    if not arguments.cost:
+        with TemporaryDirectory() as scratch:
+            totals(runs(arguments.only, 1 if arguments.quick else 2, arguments.keep or Path(scratch)))
+
+
+if __name__ == "__main__":
+    main()

@@ -76,7 +76,7 @@ SIGNALS: Mapping[str, str] = {
     "ctc/{stage}/cer": "character error rate, where token names are known",
     "ctc/{stage}/exact_share": "share of lines without an error",
     "ctc/{stage}/infeasible_share": "share of lines with fewer frames than tokens and repeats",
-    "ctc/{stage}/hidden_share": "share of lines whose infinite loss zero_infinity hides",
+    "ctc/{stage}/hidden_share": "the same, where zero_infinity hides their infinite loss",
     "ctc/{stage}/blank_target_share": "share of target tokens that equal the blank",
     "ctc/{stage}/out_of_range_share": "share of target tokens that the output does not have",
     "ctc/{stage}/length_share": "input lengths over frames, padding included",

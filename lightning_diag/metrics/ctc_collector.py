@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Names
 from typing import Any
@@ -14,10 +13,11 @@ from lightning_diag.history import ClassRow, Count, CTCFacts, Sample, StageRecor
 from lightning_diag.metrics.ctc_checks import CallChecks, Check
 from lightning_diag.metrics.ctc_edits import Decoded, Mapping, mapping_test, pick_samples, text_errors
 from lightning_diag.metrics.ctc_frames import Lengths, ctc_call
+from lightning_diag.metrics.ctc_losses import RECENT_STEPS
 from lightning_diag.metrics.ctc_signals import CTCSignals
 from lightning_diag.metrics.ctc_trivial import TrivialLoss, trivial_loss
 
-WINDOW, LAG = 25, 50
+WINDOW, LAG = 25, RECENT_STEPS - 25
 """Steps averaged at each end, and steps between them, for the fall of the loss over the last 50 steps."""
 MOST_CLASS_ROWS = 512
 """Rows per token are recorded up to this many tokens."""
@@ -63,7 +63,6 @@ class CTCCollector:
         self.checks = CallChecks(decoder_blank=decoder_blank)
         self.metric: CTCSignals | None = None
         self.trivial: TrivialLoss | None = None
-        self._losses: deque[Tensor] = deque(maxlen=WINDOW + LAG)
         self._lines: list[Decoded] = []
         self._totals = {"lines": 0, "impossible": 0, "target_tokens": 0, "blank_targets": 0, "out_of_range": 0}
         self._zero_infinity: bool | None = None
@@ -94,8 +93,6 @@ class CTCCollector:
         self.metric.update(
             log_probs, targets, input_lengths, target_lengths, blank, zero_infinity, loss=loss, reduction=reduction
         )
-        if self.metric.last_loss is not None:
-            self._losses.append(self.metric.last_loss)
         if self.checks.done:
             return ()
         return self.checks.observe(
@@ -120,7 +117,7 @@ class CTCCollector:
         self._lines = list(self.metric.spill())[-MOST_LINES:]
         values = self.metric.compute()
         self._take_totals(self.metric)
-        values.update(self._loss_values(values))
+        values.update(self._loss_values(self.metric, values))
         if self._text is not None and self._lines:
             values["wer"], values["cer"] = text_errors(self._lines, self._text)
         return {f"ctc/{self.stage}/{name}": value for name, value in values.items()}
@@ -138,14 +135,16 @@ class CTCCollector:
         for name in self._totals:
             self._totals[name] += self._fresh[name]
 
-    def _loss_values(self, values: dict[str, float]) -> dict[str, float]:
+    def _loss_values(self, metric: CTCSignals, values: dict[str, float]) -> dict[str, float]:
         """Loss over trivial loss, and how much the loss fell over the last 50 steps."""
         extra: dict[str, float] = {}
         if self.trivial is not None and "loss_per_token" in values:
             trivial = self.trivial.per_token if self._per_token else self.trivial.per_line
             extra["loss_ratio"] = values["loss_per_token"] / trivial
-        if len(self._losses) == WINDOW + LAG:
-            extra.update(_fall(torch.stack(tuple(self._losses)).double().cpu()))
+        if len(metric.losses.recent) == WINDOW + LAG:
+            extra.update(_fall(metric.losses.recent.double().cpu()))
+        if self._zero_infinity:
+            extra["hidden_share"] = values.get("infeasible_share", 0.0)
         return extra
 
     def reset(self) -> None:

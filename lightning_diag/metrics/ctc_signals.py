@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import Metric
 
 from lightning_diag.metrics.ctc_edits import Decoded
@@ -22,11 +22,12 @@ from lightning_diag.metrics.ctc_frames import (
     infeasible,
 )
 from lightning_diag.metrics.ctc_kept import KeptLines
+from lightning_diag.metrics.ctc_losses import StepLosses, losses_again
 from lightning_diag.metrics.ctc_values import values_of
 
 COUNTS = (
     "steps", "lines", "impossible", "target_tokens", "blank_targets", "out_of_range", "frames_all",
-    "frames_given", "loss_weight", "nonfinite_losses", "hidden",
+    "frames_given", "loss_weight", "nonfinite_losses",
     "read_lines", "read_frames", "read_tokens", "blank_frames", "emitted", "empty",
     "probed_frames", "badly_normed", "pinned", "nonfinite_frames",
     "decoded", "exact", "edit_tokens", "substitutions", "deletions", "insertions", "distinct",
@@ -54,7 +55,7 @@ class CTCSignals(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Attributes:
-        last_loss: mean loss per token of the last call, a scalar on the device; None when no loss was given.
+        losses: of single steps; its ``recent`` survives :meth:`reset`.
         reduced, reduced_tokens: the sums over all processes, after :meth:`compute`.
     """
 
@@ -85,7 +86,7 @@ class CTCSignals(Metric):
         self.decoder_blank = blank if decoder_blank is None else decoder_blank
         self.read_every, self.line_step, self.frame_step = read_every, line_step, frame_step
         self.keep_lines = keep_lines
-        self.last_loss: Tensor | None = None
+        self.losses = StepLosses()
         self.reduced: dict[str, int] = {}
         self.reduced_tokens: list[list[int]] = []
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
@@ -97,6 +98,8 @@ class CTCSignals(Metric):
     def _forget(self) -> None:
         """Drop decoded lines and the counters of this evaluation."""
         self.kept = KeptLines(self.keep_lines)
+        self._noted: Counter[str] = Counter()
+        self.losses.drop()
         self._seen = self._calls = 0
 
     def reset(self) -> None:
@@ -140,16 +143,22 @@ class CTCSignals(Metric):
         start = (self._calls // self.read_every) % min(self.line_step, call.lines)
         self._calls += 1
         self._count_targets(call, impossible)
-        self.last_loss = None if loss is None else self._count_loss(call, impossible, loss.detach(), reduction)
+        if loss is not None:
+            self.losses.add(call, impossible, loss.detach(), reduction)
+            if self.losses.full:
+                self.flush()
         if read:
             self._read(call.some(start, self.line_step), start, again=loss is None)
         self._seen += call.lines
 
-    def _add(self, **sums: Tensor | int) -> None:
-        """Add to the counts by name, in one operation."""
-        names = list(sums)
-        values = [v if isinstance(v, Tensor) else self.counts.new_full((), v) for v in sums.values()]
-        self.counts.index_add_(0, self._index(tuple(names)), torch.stack([v.to(torch.int64) for v in values]))
+    def _add(self, **sums: Tensor) -> None:
+        """Add int64 scalars to the counts by name, in one operation."""
+        self.counts.index_add_(0, self._index(tuple(sums)), torch.stack(list(sums.values())))
+
+    def _note(self, **numbers: int) -> None:
+        """Add numbers that are known on the host; they reach the counts in :meth:`flush`."""
+        for name, value in numbers.items():
+            self._noted[name] += value
 
     def _index(self, names: tuple[str, ...]) -> Tensor:
         """Positions of the counts, kept on the device."""
@@ -165,36 +174,26 @@ class CTCSignals(Metric):
         targets = call.targets
         outside = (targets < NOTHING) | (targets >= self.num_classes)
         self._add(
-            steps=1,
-            lines=call.lines,
             impossible=impossible.sum(),
             target_tokens=(targets != NOTHING).sum(),
             blank_targets=(targets == call.blank).sum(),
             out_of_range=outside.sum(),
-            frames_all=call.log_probs.shape[0] * call.lines,
             frames_given=call.input_lengths.sum(),
-            hidden=impossible.sum() if call.zero_infinity else 0,
         )
+        self._note(steps=1, lines=call.lines, frames_all=call.log_probs.shape[0] * call.lines)
 
-    def _count_loss(self, call: CTCCall, impossible: Tensor, loss: Tensor, reduction: str) -> Tensor:
-        """Sum the loss per token, over the lines that have one (``zero_infinity`` counts the others as zero)."""
-        possible = ~impossible
-        lengths = call.target_lengths.clamp(min=1)
-        if loss.dim() > 0:
-            terms, weight = loss.reshape(-1) / lengths, possible.sum()
-            total = torch.where(possible, terms, 0.0).sum() if call.zero_infinity else terms.sum()
-        elif reduction == "sum":
-            total, weight = loss, torch.where(possible, call.target_lengths, 0).sum()
-        else:
-            total, weight = loss * call.lines, possible.sum()
-        return self._add_loss(total, weight)
-
-    def _add_loss(self, total: Tensor, weight: Tensor) -> Tensor:
-        """Add a finite loss, count one that is not."""
-        finite = torch.isfinite(total)
-        self.reals[0] += torch.where(finite, total, 0.0)
-        self._add(loss_weight=torch.where(finite, weight, 0), nonfinite_losses=~finite)
-        return total / weight.clamp(min=1)
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Add what is held to the sums: a step costs one append."""
+        if self._noted:
+            noted = torch.tensor([self._noted[name] for name in COUNTS])
+            self.counts += noted.to(self.counts.device, non_blocking=True)
+            self._noted.clear()
+        taken = self.losses.take()
+        if taken is not None:
+            total, weight, nonfinite = taken
+            self.reals[0] += total
+            self._add(loss_weight=weight, nonfinite_losses=nonfinite)
 
     def _read(self, call: CTCCall, start: int, *, again: bool) -> None:
         """Read the output of some lines."""
@@ -204,8 +203,8 @@ class CTCSignals(Metric):
         emitted = emitting.sum(0)
         posterior = torch.where(inside, call.log_probs[..., self.decoder_blank].exp(), 0.0).sum()
         self.reals[1] += posterior.nan_to_num(0.0)
+        self._note(read_lines=call.lines)
         self._add(
-            read_lines=call.lines,
             read_frames=inside.sum(),
             read_tokens=(call.targets != NOTHING).sum(),
             blank_frames=(path == self.decoder_blank).sum(),
@@ -216,7 +215,7 @@ class CTCSignals(Metric):
         self._count_tokens(1, path, emitting)
         self._probe(call, inside)
         if again:
-            self._loss_again(call)
+            self.losses.add(call, infeasible(call), losses_again(call), "none")
         self.kept.add(self._seen + start, self.line_step, torch.where(emitting, path, NOTHING).T, call)
 
     def _count_tokens(self, row: int, values: Tensor, counted: Tensor) -> None:
@@ -240,20 +239,6 @@ class CTCSignals(Metric):
             pinned=((spread >= PINNED[0]) & (spread <= PINNED[1]) & counted).sum(),
         )
 
-    def _loss_again(self, call: CTCCall) -> None:
-        """The loss of the lines that are read, for callers that have none (custom kernels)."""
-        fits = ((call.targets >= 0) & (call.targets < self.num_classes)) | (call.targets == NOTHING)
-        targets = torch.where(fits, call.targets.clamp(min=0), self.blank)
-        losses = F.ctc_loss(
-            call.log_probs.float(),
-            targets,
-            call.input_lengths,
-            call.target_lengths,
-            blank=call.blank,
-            reduction="none",
-        )
-        self._count_loss(call, infeasible(call), torch.where(torch.isfinite(losses), losses, 0.0), "none")
-
     def spill(self) -> Sequence[Decoded]:
         """Decode the kept lines on the host and add their token errors to the sums: once, at the end of an evaluation.
 
@@ -262,7 +247,7 @@ class CTCSignals(Metric):
         """
         lines = self.kept.decode()
         errors = self.kept.errors
-        self._add(
+        self._note(
             decoded=errors.lines,
             exact=errors.exact,
             edit_tokens=errors.tokens,
@@ -282,6 +267,7 @@ class CTCSignals(Metric):
         """Sum over the processes, compute, restore; also for an evaluation without a call, which is an answer here."""
 
         def run() -> dict[str, float]:
+            self.flush()
             with self.sync_context(
                 dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
             ):

@@ -32,7 +32,6 @@ def _targets(counts: Mapping[str, int]) -> dict[str, float]:
     """What the arguments of the loss say without a look at the output."""
     return {
         **_ratio("infeasible_share", counts["impossible"], counts["lines"]),
-        **_ratio("hidden_share", counts["hidden"], counts["lines"]),
         **_ratio("blank_target_share", counts["blank_targets"], counts["target_tokens"]),
         **_ratio("out_of_range_share", counts["out_of_range"], counts["target_tokens"]),
         **_ratio("length_share", counts["frames_given"], counts["frames_all"]),

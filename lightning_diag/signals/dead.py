@@ -1,0 +1,61 @@
+"""ReLU units that never fire on the probe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from lightning_diag.signals.visits import outside_parts
+
+SMALLEST = 16
+"""Samples (positions) below which silence of a unit means nothing: a healthy unit fires on every few samples."""
+
+
+class DeadUnits:
+    """Watches the ``nn.ReLU`` layers of a module inside a ``with`` block.
+
+    ``F.relu`` calls cannot be seen.
+
+    Args:
+        module: run inside the block without gradients.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._layers = [p for _, p in outside_parts(module) if type(p) is nn.ReLU]
+        self._fired: dict[tuple[int, int], list[Tensor]] = {}
+        self._samples: dict[int, int] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Self:
+        self._handles = [layer.register_forward_hook(self._note(i)) for i, layer in enumerate(self._layers)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _note(self, index: int) -> Any:
+        """Whether each unit fired; with three axes units may lie on the second (Conv1d) or the last (Linear)."""
+
+        def note(_: nn.Module, __: Any, output: Tensor) -> None:
+            active = output.detach() > 0
+            self._samples[index] = self._samples.get(index, 0) + len(active)
+            for axis in {2: (1,), 3: (1, 2), 4: (1,), 5: (1,)}.get(active.dim(), ()):
+                fired = active.movedim(axis, 0).flatten(1).any(1)
+                self._fired.setdefault((index, axis), []).append(fired)
+
+        return note
+
+    def values(self) -> dict[str, float]:
+        """``relu/dead_share``: the largest share over the layers; empty without ReLU layers or with few samples."""
+        shares: dict[int, float] = {}
+        for (index, _), fired in self._fired.items():
+            if self._samples[index] < SMALLEST or len({len(f) for f in fired}) != 1:
+                continue
+            dead = 1.0 - float(torch.stack(fired).any(0).float().mean())
+            shares[index] = min(dead, shares.get(index, 1.0))
+        return {"relu/dead_share": max(shares.values())} if shares else {}

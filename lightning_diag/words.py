@@ -9,11 +9,13 @@ from lightning_diag.history import Count
 
 
 def percent(rate: float) -> str:
-    """``72 %``; ``0 %`` and ``100 %`` only when exact (99.9 % of 1,000 is written ``99.9 %``)."""
+    """``72 %``, ``3.6 %``; ``0 %`` and ``100 %`` only when exact (99.9 % of 1,000 is written ``99.9 %``)."""
     if math.isnan(rate):
         return "unknown"
     for digits in (0, 1, 2, 3):
         text = f"{100 * rate:.{digits}f}"
+        if digits == 0 and 0 < rate < 0.0995:
+            text = f"{100 * rate:.1f}".removesuffix(".0")
         if float(text) not in (0.0, 100.0) or rate in (0.0, 1.0):
             return f"{text} %"
     return "> 99.999 %" if rate > 0.5 else "< 0.001 %"

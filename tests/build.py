@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning_diag.history import (
@@ -93,8 +94,16 @@ def _facts(context: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def with_matrix(run: RunHistory, matrix: Sequence[Sequence[int]]) -> RunHistory:
+    """``run`` with a confusion matrix (rows are targets) in its last validation."""
+    last = run.epochs[-1]
+    stage = replace(last.stages["val"], matrix=tuple(tuple(row) for row in matrix))
+    return replace(run, epochs=(*run.epochs[:-1], replace(last, stages={**last.stages, "val": stage})))
+
+
 NAMESPACE = {
     "history": history,
+    "with_matrix": with_matrix,
     **{
         cls.__name__: cls
         for cls in (ClassRow, Count, DataFacts, ModelFacts, OptimFacts, SplitFacts, StopFacts, StageRecord, EpochRecord)

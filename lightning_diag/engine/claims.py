@@ -6,7 +6,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import NotEstablished
 from lightning_diag.history import ClassRow, Count, RunHistory
 from lightning_diag.rules.reading import best_count, counts, final_count
-from lightning_diag.words import listed, number, of, p, percent, points
+from lightning_diag.words import listed, of, p, percent, points
 
 ALPHA = 0.05
 """A claim counts as established below this p-value, the customary level of one planned comparison."""
@@ -117,7 +117,7 @@ def _single_classes(history: RunHistory) -> NotEstablished | None:
         return None
     shown = listed([_class_text(history, row) for row in sorted(small, key=lambda r: (r.recall.rate, r.index))], 4)
     largest = max(row.support for row in small)
-    widest = number(100 * statistics.detectable(largest, 0.9))
+    widest = f"{100 * statistics.detectable(largest, 0.9):.0f}"
     return NotEstablished(
         claim="Any single class" if len(small) == len(record.classes if record else ()) else "The small classes",
         reason=f"{shown}: intervals this wide rank no class",

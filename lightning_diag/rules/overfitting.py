@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, counts, gap, late, learned, seen
+from lightning_diag.rules.reading import after, count_from, final_count, gap, late, learned, seen
 from lightning_diag.words import number, of, percent, points
 
 
@@ -45,16 +45,18 @@ class Overfitting(Rule):
             return None
         if now - best[1] < self.noise * statistics.noise(loss.values) or not _training_improved(history, best[0]):
             return None
-        if learned(history) is False or not self._costs_accuracy(history):
+        if learned(history) is False or not self._costs_accuracy(history, best[0]):
             return None
         return self._found(history, rising, now)
 
     def _rose(self, best: float, rising: Series) -> bool:
         return rising.values[-1] >= best * (1 + self.rise) and late(rising.values) >= best * (1 + self.rise / 2)
 
-    def _costs_accuracy(self, history: RunHistory) -> bool:
-        """The gap in accuracy is established, or accuracy was not counted."""
-        ends = gap(history)
+    def _costs_accuracy(self, history: RunHistory, epoch: int) -> bool:
+        """The gap in accuracy is established and validation accuracy does not rise; True where nothing was counted."""
+        ends, then, now = gap(history), count_from(history, epoch), final_count(history, "val")
+        if then and now and now.rate >= then.rate and (ends is None or statistics.fisher(then, now) < 0.05):
+            return False
         return ends is None or statistics.difference(*ends).low > self.gap
 
     def _found(self, history: RunHistory, rising: Series, now: float) -> Finding:
@@ -105,9 +107,8 @@ def _training_improved(history: RunHistory, epoch: int) -> bool:
 
 def _against(history: RunHistory, epoch: int) -> tuple[Evidence, ...]:
     """Validation accuracy that did not fall speaks for mere over-confidence."""
-    found = counts(history, "val")
-    best = next((c for e, c in found if e >= epoch), None)
-    if best is None or found[-1][1].rate < best.rate:
+    then, now = count_from(history, epoch), final_count(history, "val")
+    if then is None or now is None or now.rate < then.rate:
         return ()
-    text = f"validation accuracy did not fall with it: {of(best)} in epoch {epoch}, {of(found[-1][1])} at the end"
-    return (Evidence(signal="val/acc", text=text, epoch=found[-1][0], observed=found[-1][1].rate, expected=best.rate),)
+    text = f"validation accuracy did not fall with it: {of(then)} in epoch {epoch}, {of(now)} at the end"
+    return (Evidence(signal="val/acc", text=text, observed=now.rate, expected=then.rate),)

@@ -6,6 +6,7 @@ accuracy of always naming the most frequent class.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from statistics import median
@@ -36,6 +37,11 @@ def best_count(history: RunHistory, stage: str) -> tuple[int, Count] | None:
     """(epoch, accuracy) of the best evaluation, the earliest of equals."""
     found = counts(history, stage)
     return max(found, key=lambda pair: (pair[1].rate, -pair[0])) if found else None
+
+
+def count_from(history: RunHistory, epoch: int) -> Count | None:
+    """Validation accuracy of the first evaluation at or after ``epoch``."""
+    return next((count for e, count in counts(history, "val") if e >= epoch), None)
 
 
 def classes(history: RunHistory) -> int | None:
@@ -149,3 +155,47 @@ def steps_per_epoch(history: RunHistory) -> int | None:
     batches = history.context.data.train.batches
     accumulate = history.context.optim.accumulate or 1
     return max(1, batches // accumulate) if batches else None
+
+
+def stuck(history: RunHistory) -> bool | None:
+    """Whether training got nowhere: no better than an answer that ignores the input; None when nothing tells.
+
+    For CTC the loss against the trivial one, else a token error rate that stays above 95 %.
+    """
+    ratio = history.series("ctc/train/loss_ratio").finite or history.series("ctc/val/loss_ratio").finite
+    if len(ratio):
+        return late(ratio.values) > 0.85
+    errors = history.series("ctc/train/ter").finite or history.series("ctc/val/ter").finite
+    if len(errors):
+        return late(errors.values) > 0.95
+    known = learned(history, "probe")
+    known = learned(history, "train") if known is None else known
+    return None if known is None else not known
+
+
+def movement(history: RunHistory) -> float | None:
+    """Sum over the epochs of update norm over weight norm: how far the weights can have moved, in units of themselves."""
+    ratios = history.series("update/ratio").finite
+    return sum(ratios.values) if len(ratios) else None
+
+
+def loss_scale(history: RunHistory) -> float | None:
+    """What there was to learn, in nats: the trivial loss, else the first training loss."""
+    first = history.series("loss/first").finite.values or history.series("train/loss").finite.values
+    return trivial_loss(history) or (first[0] if first else None)
+
+
+def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:
+    """(epoch, training, validation) of the evaluations where validation is established to be ahead by ``margin``.
+
+    Training accuracy is that of the probe in eval mode. Without a probe the running accuracy serves when the module has
+    neither dropout nor batch normalisation: that of the *following* epoch, which the weights only improve.
+    """
+    val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
+    if not probe:
+        model, running = history.context.model, counts(history, "train")
+        if model.dropout is not False or model.batch_norm is not False:
+            return []
+        probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
+    pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
+    return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]

@@ -1,0 +1,78 @@
+"""LD301: all answers fall on one or few classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import ClassRow, RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.words import percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCollapse(Rule):
+    """Predictions fall on far fewer classes than the validation set has."""
+
+    code: ClassVar[str] = "LD301"
+    name: ClassVar[str] = "class-collapse"
+    needs: ClassVar[tuple[str, ...]] = ("classes:val",)
+
+    share: float = 0.55
+    """Effective number of predicted classes (exponential of the entropy) over that of the classes present. With two classes
+    it means that nearly every answer is the same one, with ten that half of them carry all answers."""
+    samples: int = 20
+    """Validation samples below which a histogram of predictions says little."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        rows = _rows(history)
+        n = sum(row.support for row in rows)
+        if n < self.samples or sum(row.predicted for row in rows) == 0:
+            raise CannotTellError(f"{n} validation samples, at least {self.samples} are needed")
+        used, present = _effective([r.predicted for r in rows]), _effective([r.support for r in rows])
+        if present < 1.5 or used > self.share * present:
+            return None
+        top = max(rows, key=lambda row: row.predicted)
+        predicted = sum(1 for row in rows if row.predicted)
+        text = f"{history.class_name(top.index)} gets {percent(top.predicted / n)} of the predictions and is {percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are predicted at all"
+        return self.finding(
+            severity="error",
+            confidence=0.95,
+            claim="established",
+            title=f"Class collapse: {percent(top.predicted / n)} of the predictions are {history.class_name(top.index)}",
+            summary=f"Predictions have collapsed: {text}.",
+            evidence=(
+                Evidence(
+                    signal="val/classes", text=text, epoch=history.stage("val")[-1][0], observed=used, expected=present
+                ),
+            ),
+            against=(
+                Evidence(
+                    signal="val/classes",
+                    text="collapse is a symptom: learning rate, class weights, sorted batches or labels can all cause it",
+                ),
+            ),
+            why="The accuracy that is left is the share of one class; the other classes are lost.",
+            actions=(
+                "settle the causes named above first",
+                "a 10 times lower learning rate",
+                "check class weights, sampler and label order",
+            ),
+            next_test="memorise a balanced batch of 20 samples: if that works, the data order or the class weights are at fault",
+            scope="class",
+            explains=("LD115", "LD202", "LD204", "LD203", "LD302", "LD303", "LD208", "LD607"),
+        )
+
+
+def _rows(history: RunHistory) -> tuple[ClassRow, ...]:
+    """Rows of the last evaluation that has them."""
+    return next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+
+
+def _effective(counts_of_class: list[int]) -> float:
+    """Exponential of the entropy of a histogram: 10 for ten equal classes, 1 for one."""
+    total = sum(counts_of_class)
+    return math.exp(-sum(c / total * math.log(c / total) for c in counts_of_class if c)) if total else 0.0

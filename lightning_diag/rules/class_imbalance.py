@@ -1,0 +1,92 @@
+"""LD303: rare classes are recognised worse, established."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import ClassRow, Count, RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import ALPHA
+from lightning_diag.words import number, of, p
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassImbalance(Rule):
+    """Classes are of very unequal size in training, and the rare ones are recognised worse."""
+
+    code: ClassVar[str] = "LD303"
+    name: ClassVar[str] = "class-imbalance"
+    needs: ClassVar[tuple[str, ...]] = ("classes:val", "data.train.class_counts")
+
+    ratio: float = 5.0
+    """Largest over smallest class. Measured on digits, 1:3 cost 1 to 3 points of accuracy, 1:8 cost 11, 1:20 cost 34."""
+    alpha: float = ALPHA
+    """Level of Fisher's exact test between the pooled rare and the pooled other classes."""
+    drop: float = 0.1
+    """Difference in recall that matters, besides being established."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        sizes = [c for c in history.context.data.train.class_counts if c]
+        if len(sizes) < 2 or max(sizes) < self.ratio * min(sizes):
+            return None
+        rare, frequent = _pooled(history, max(sizes) / self.ratio)
+        if not rare.n or not frequent.n:
+            raise CannotTellError("the rare or the frequent classes have no validation samples")
+        p_value = statistics.fisher(rare, frequent)
+        harm = p_value < self.alpha and frequent.rate - rare.rate > self.drop
+        known = (
+            f"classes have {min(sizes):,} to {max(sizes):,} training samples ({number(max(sizes) / min(sizes))} : 1)"
+        )
+        text = f"recall of the rare classes {of(rare)}, of the others {of(frequent)} ({p(p_value)})"
+        return self.finding(
+            severity="error" if harm else "info",
+            confidence=0.95 if harm else 0.8,
+            claim="established",
+            title=f"Class imbalance {number(max(sizes) / min(sizes))} : 1"
+            + (": rare classes are lost" if harm else ", without harm so far"),
+            summary=f"Rare classes are recognised worse: {known}; {text}."
+            if harm
+            else f"Training classes are unequal: {known}; {text}.",
+            evidence=(
+                Evidence(
+                    signal="data.train.class_counts", text=known, observed=max(sizes) / min(sizes), expected=self.ratio
+                ),
+                Evidence(signal="val/classes", text=text, observed=rare.rate, expected=frequent.rate, p_value=p_value),
+            ),
+            why="Accuracy weighs classes by their size and hides what happens to the rare ones.",
+            actions=(
+                "judge by balanced accuracy (val/balanced_acc)",
+                "class weights in the loss or a balanced sampler",
+                "more samples of the rare classes",
+            ),
+            next_test="train with class weights 1 / count: recall of the rare classes rises if imbalance is the reason",
+            scope="class",
+            explains=("LD302", "LD203", "LD602", "LD201", "LD301", "LD207") if harm else (),
+        )
+
+    def clear_text(self, history: RunHistory) -> str:
+        """How unequal the classes are."""
+        sizes = [c for c in history.context.data.train.class_counts if c]
+        return (
+            f"classes of {min(sizes):,} to {max(sizes):,} samples ({number(max(sizes) / min(sizes))} : 1)"
+            if sizes
+            else ""
+        )
+
+
+def _pooled(history: RunHistory, limit: float) -> tuple[Count, Count]:
+    """Recall of all classes of at most ``limit`` training samples, and of the others."""
+    sizes = history.context.data.train.class_counts
+    rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+    known = [(row, sizes[row.index]) for row in rows if row.index < len(sizes) and sizes[row.index]]
+    small = [row for row, size in known if size <= limit]
+    large = [row for row, size in known if size > limit]
+    return _sum(small), _sum(large)
+
+
+def _sum(rows: list[ClassRow]) -> Count:
+    return Count(k=sum(row.correct for row in rows), n=sum(row.support for row in rows))

@@ -1,0 +1,50 @@
+"""LD305: a class of the validation set that training never shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import class_counts
+from lightning_diag.words import listed, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMissingInTraining(Rule):
+    """A class of the validation set has no training sample."""
+
+    code: ClassVar[str] = "LD305"
+    name: ClassVar[str] = "class-missing-in-training"
+    needs: ClassVar[tuple[str, ...]] = ("data.train.class_counts",)
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        train, val = history.context.data.train.class_counts, class_counts(history, "val")
+        if not sum(val) or not sum(train):
+            raise CannotTellError("validation samples were not counted by class")
+        missing = [i for i, c in enumerate(val) if c and (i >= len(train) or not train[i])]
+        if not missing:
+            return None
+        names = listed([f"{history.class_name(i)} ({val[i]:,} validation samples)" for i in missing])
+        lost = sum(val[i] for i in missing)
+        text = f"no training sample of {names}: {percent(lost / sum(val))} of the validation set cannot be right"
+        return self.finding(
+            severity="error",
+            confidence=0.98,
+            claim="established",
+            title=f"{len(missing)} of {sum(1 for c in val if c)} validation classes are not in the training set",
+            summary=f"A class was never shown in training: {text}.",
+            evidence=(Evidence(signal="data.train.class_counts", text=text, observed=0.0, expected=float(lost)),),
+            why="Its recall is 0 for ever, whatever else is tuned.",
+            actions=(
+                "split stratified by class",
+                "collect samples of the class, or drop it from the task",
+                "check the label map of the training set",
+            ),
+            next_test="count both splits by class name, not by index",
+            scope="data",
+            explains=("LD302", "LD203", "LD201", "LD207", "LD303", "LD604", "LD608", "LD208"),
+        )

@@ -1,0 +1,60 @@
+"""LD304: a class without validation samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import ALPHA, class_counts
+from lightning_diag.words import listed, p
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMissingInValidation(Rule):
+    """A class of the training set has no validation sample."""
+
+    code: ClassVar[str] = "LD304"
+    name: ClassVar[str] = "class-missing-in-validation"
+    needs: ClassVar[tuple[str, ...]] = ("data.train.class_counts",)
+
+    alpha: float = ALPHA
+    """Probability that a random split misses the class; above it, the validation set is merely small (``info``)."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        train, val = history.context.data.train.class_counts, class_counts(history, "val")
+        if not sum(val) or not sum(train):
+            raise CannotTellError("validation samples were not counted by class")
+        n, total = sum(val), sum(train)
+        missing = [(i, (1 - c / total) ** n) for i, c in enumerate(train) if c and (i >= len(val) or not val[i])]
+        if not missing:
+            return None
+        p_value = min(chance for _, chance in missing)
+        names = listed([f"{history.class_name(i)} ({train[i]:,} training samples)" for i, _ in missing])
+        text = f"no validation sample of {names}, among {n:,} ({p(p_value)} by chance)"
+        return self.finding(
+            severity="warning" if p_value < self.alpha else "info",
+            confidence=0.97 if p_value < self.alpha else 0.6,
+            claim="established",
+            title=f"{len(missing)} of {sum(1 for c in train if c)} classes have no validation sample",
+            summary=f"Validation does not see every class: {text}.",
+            evidence=(
+                Evidence(
+                    signal="data.val.class_counts",
+                    text=text,
+                    observed=0.0,
+                    expected=float(sum(train[i] for i, _ in missing)) / total * n,
+                    p_value=p_value,
+                ),
+            ),
+            why="Accuracy says nothing about these classes, and the best epoch is chosen without them.",
+            actions=(
+                "split stratified by class (train_test_split(..., stratify=y))",
+                "check the label map of the validation set",
+            ),
+            next_test="list the classes of each split by name",
+            scope="data",
+        )

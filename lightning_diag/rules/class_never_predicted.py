@@ -1,0 +1,65 @@
+"""LD302: a class that is never the answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import ALPHA
+from lightning_diag.words import listed, p
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassNeverPredicted(Rule):
+    """A class with samples in validation is never predicted."""
+
+    code: ClassVar[str] = "LD302"
+    name: ClassVar[str] = "class-never-predicted"
+    needs: ClassVar[tuple[str, ...]] = ("classes:val",)
+
+    alpha: float = ALPHA
+    """Probability that a class predicted as often as it occurs is never predicted (Poisson): from 5 samples on."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+        lost = [row for row in rows if row.support and not row.predicted and math.exp(-row.support) < self.alpha]
+        if not lost or not any(row.predicted for row in rows):
+            return None
+        names = listed([f"{history.class_name(row.index)} (0/{row.support})" for row in lost])
+        total = sum(row.support for row in lost)
+        p_value = math.exp(-max(row.support for row in lost))
+        return self.finding(
+            severity="warning",
+            confidence=0.9,
+            claim="established",
+            title=f"{len(lost)} of {sum(1 for r in rows if r.support)} classes are never predicted",
+            summary=f"Never predicted in the last evaluation: {names}.",
+            evidence=(
+                Evidence(
+                    signal="val/classes",
+                    text=f"{total} validation samples of {names} and not one prediction ({p(p_value)} if predicted as often as they occur)",
+                    observed=0.0,
+                    expected=float(total),
+                    p_value=p_value,
+                ),
+            ),
+            why="The model cannot give this answer; accuracy hides it when the class is rare.",
+            actions=(
+                "count the class in the training set",
+                "class weights or a balanced sampler",
+                "check the label map of this class",
+            ),
+            next_test="show the model 10 training samples of the class: never predicted there either means that it was never learned",
+            scope="class",
+            explains=(),
+        )
+
+    def clear_text(self, history: RunHistory) -> str:
+        """How many classes are predicted."""
+        rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+        return f"{sum(1 for r in rows if r.support and r.predicted)} of {sum(1 for r in rows if r.support)} classes predicted"

@@ -1,0 +1,74 @@
+"""LD110: most of a network is frozen that was never pretrained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.words import listed, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenUntrainedBackbone(Rule):
+    """Most parameters are frozen, and nothing shows that they were ever trained."""
+
+    code: ClassVar[str] = "LD110"
+    name: ClassVar[str] = "frozen-untrained-backbone"
+    needs: ClassVar[tuple[str, ...]] = ("model.trainable", "model.parameters")
+
+    frozen: float = 0.5
+    """Share of frozen parameters: most of the network."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        model, pretrain = history.context.model, history.context.pretrain
+        if not model.parameters or model.trainable is None:
+            raise CannotTellError("the module has no parameters that were counted")
+        frozen = 1 - model.trainable / model.parameters
+        if frozen < self.frozen:
+            return None
+        if pretrain is not None and pretrain.verdict in TRAINED:
+            return None
+        if pretrain is None and model.looks_fresh is False:
+            return None
+        blocks = f" ({listed(model.frozen)})" if model.frozen else ""
+        text = f"{percent(frozen)} of the {model.parameters:,} parameters are frozen{blocks}"
+        origin = (
+            f"the checkpoint is {pretrain.verdict}"
+            if pretrain
+            else "their values look freshly initialised"
+            if model.looks_fresh
+            else "no pretrained weights are known"
+        )
+        sure = bool(pretrain or model.looks_fresh)
+        return self.finding(
+            severity="error" if sure else "warning",
+            confidence=0.95 if sure else 0.5,
+            claim="established" if sure else "likely",
+            title=f"{percent(frozen)} of an untrained network is frozen",
+            summary=f"The model cannot learn its features: {text}, and {origin}.",
+            evidence=(
+                Evidence(signal="model.trainable", text=text, observed=frozen, expected=0.0),
+                Evidence(signal="model.looks_fresh", text=origin),
+            ),
+            against=()
+            if sure
+            else (
+                Evidence(signal="pretrain", text="not excluded: the weights come from a checkpoint that was not named"),
+            ),
+            why="A head on random features learns a fraction of what the network could.",
+            actions=(
+                "load the pretrained weights that were meant (PretrainLoadVerifier(checkpoint=...) makes sure)",
+                "or unfreeze: requires_grad_(True) before configure_optimizers",
+            ),
+            next_test="unfreeze and train for two epochs: training accuracy passes the present one at once if this was the reason",
+            scope="weights",
+            explains=("LD103", "LD107", "LD115", "LD204", "LD202", "LD205", "LD208", "LD301", "LD302", "LD303"),
+        )
+
+
+TRAINED = ("loaded", "loaded, since trained or rounded", "resumed", "partly loaded")
+"""Verdicts with which the frozen part may well be trained; partly loaded weights are LD502's business."""

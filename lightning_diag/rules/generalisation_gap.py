@@ -1,0 +1,63 @@
+"""LD203: training accuracy lies above validation accuracy, established."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import gap
+from lightning_diag.words import of, points
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralisationGap(Rule):
+    """Training accuracy lies well above validation accuracy at the end, and the counts establish it."""
+
+    code: ClassVar[str] = "LD203"
+    name: ClassVar[str] = "generalisation-gap"
+    needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:train|stage:probe")
+
+    gap: float = 0.10
+    """Lower end of the 95 % interval of the gap from which something should be done: a model is then wrong on one more
+    sample in ten than its training suggests."""
+    notable: float = 0.05
+    """Lower end from which the gap is worth knowing (``info``)."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        ends = gap(history)
+        if ends is None:
+            raise CannotTellError("accuracy was not counted in both stages")
+        train, val = ends
+        interval, size = statistics.difference(train, val), train.rate - val.rate
+        if interval.low <= self.notable:
+            return None
+        wide = f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
+        text = f"training {of(train)}, validation {of(val)}: a gap of {points(size)} ({wide})"
+        return self.finding(
+            severity="warning" if interval.low > self.gap else "info",
+            confidence=0.95,
+            claim="established",
+            title=f"Gap of {points(size)} between training and validation",
+            summary=f"The model does {points(size)} better on training than on validation samples: {text}.",
+            evidence=(Evidence(signal="val/acc", text=text, observed=val.rate, expected=train.rate),),
+            against=(
+                Evidence(
+                    signal="data.shift",
+                    text="the gap alone does not tell memorising from a validation set that is harder or different",
+                ),
+            ),
+            why="Training accuracy says little about new samples.",
+            actions=(
+                "more training data or augmentation",
+                "regularise or shrink the model",
+                "compare how the splits were made",
+            ),
+            next_test="hold out part of the training data as a second validation loader: a small gap there means that the "
+            "splits differ, a large one that the model memorises",
+            explains=("LD602",),
+        )

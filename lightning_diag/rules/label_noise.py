@@ -1,0 +1,75 @@
+"""LD606: validation is ahead of training, by far and all the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import counts, learned, stuck, validation_ahead
+from lightning_diag.words import of, points
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelNoise(Rule):
+    """Training accuracy stays well below validation accuracy: part of the training labels is wrong."""
+
+    code: ClassVar[str] = "LD606"
+    name: ClassVar[str] = "label-noise"
+    needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:probe|stage:train")
+    min_epochs: ClassVar[int] = 2
+
+    margin: float = 0.05
+    """Points by which validation must be established to be ahead (lower end of the 95 % interval)."""
+    share: float = 0.3
+    """Share of the evaluations in which it must be; chance gives one in forty."""
+    evaluations: int = 2
+    """Evaluations in which it must be at least."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        ahead = validation_ahead(history, self.margin)
+        looked = len(counts(history, "val"))
+        if history.context.data.train.augmented or len(ahead) < max(self.evaluations, self.share * looked):
+            return None
+        if stuck(history) or learned(history, "val") is not True:
+            return None
+        epoch, train, val = max(ahead, key=lambda row: statistics.difference(row[2], row[1]).low)
+        interval = statistics.difference(val, train)
+        text = f"epoch {epoch}: validation {of(val)}, training {of(train)} in eval mode (validation is {100 * interval.low:.0f}–{100 * interval.high:.0f} points ahead), and ahead in {len(ahead)} of {looked} evaluations"
+        return self.finding(
+            severity="error",
+            confidence=0.85,
+            claim="likely",
+            title=f"Label noise: training is {points(val.rate - train.rate)} behind validation",
+            summary=f"Part of the training labels is wrong: {text}.",
+            evidence=(
+                Evidence(signal="probe/train_acc", text=text, epoch=epoch, observed=train.rate, expected=val.rate),
+            ),
+            against=(
+                Evidence(signal="data", text="not excluded: a validation set that is easier than the training set"),
+                *(
+                    ()
+                    if history.context.data.train.augmented is False
+                    else (
+                        Evidence(
+                            signal="data.train.augmented",
+                            text="not excluded: strong augmentation, which was not looked for",
+                        ),
+                    )
+                ),
+            ),
+            why="The model is right more often than its labels; trained longer, it memorises the wrong ones.",
+            actions=(
+                "read the 50 training samples with the largest loss, with their labels",
+                "stop at the best validation epoch; label smoothing or a robust loss",
+                "do not add capacity",
+            ),
+            next_test="have 50 random training samples labelled again: the share that changes is the noise",
+            scope="data",
+            explains=("LD201", "LD204", "LD203", "LD207", "LD205", "LD302"),
+            excludes=("LD613", "LD604"),
+        )

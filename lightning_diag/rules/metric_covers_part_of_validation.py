@@ -1,0 +1,86 @@
+"""LD706: the logged metric is not that of the validation set."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.words import number
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCoversPartOfValidation(Rule):
+    """The accuracy that the module logs differs from the one recomputed over the whole validation set."""
+
+    code: ClassVar[str] = "LD706"
+    name: ClassVar[str] = "metric-covers-part-of-validation"
+    needs: ClassVar[tuple[str, ...]] = ("stage:val",)
+    min_epochs: ClassVar[int] = 2
+
+    apart: float = 0.02
+    """Difference that is more than rounding and more than an unweighted mean over batches makes."""
+    share: float = 0.5
+    """Share of the evaluations that must differ; a metric over another set of samples nearly always does."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        names = [n for n in history.signals() if n.startswith("logged/") and _is_accuracy(n)]
+        if not names:
+            raise CannotTellError("the module logged no validation accuracy to compare with")
+        for name in names:
+            pairs = [(e, v, history.record(e)) for e, v in history.series(name).finite]
+            both = [
+                (e, v, r.values["val/acc"], r.values.get("val/balanced_acc"))
+                for e, v, r in pairs
+                if r and "val/acc" in r.values
+            ]
+            apart = [
+                (e, v, a) for e, v, a, b in both if abs(v - a) > self.apart and (b is None or abs(v - b) > self.apart)
+            ]
+            if len(both) >= 2 and len(apart) >= self.share * len(both):
+                return self._found(history, name, apart, len(both))
+        return None
+
+    def _found(self, history: RunHistory, name: str, apart: list[tuple[int, float, float]], looked: int) -> Finding:
+        epoch, logged, whole = max(apart, key=lambda row: abs(row[1] - row[2]))
+        own = name.removeprefix("logged/")
+        n = history.stage("val")[-1][1].n
+        text = f"{own} was logged as {number(logged)} in epoch {epoch}; over all {n:,} validation samples it is {number(whole)} (apart in {len(apart)} of {looked} evaluations)"
+        return self.finding(
+            severity="error",
+            confidence=0.9,
+            claim="established",
+            title=f"{own} does not cover the validation set",
+            summary=f"The logged metric is not that of the validation set: {text}.",
+            evidence=(Evidence(signal=name, text=text, epoch=epoch, observed=logged, expected=whole),),
+            against=(
+                Evidence(
+                    signal=name, text="not excluded: a metric of another definition under this name (top-5, per class)"
+                ),
+            ),
+            why="Checkpoints and early stopping choose by a number that rests on part of the samples.",
+            actions=(
+                "update a torchmetrics.Accuracy in validation_step and log the metric object",
+                "do not compute the metric from the last batch in on_validation_epoch_end",
+            ),
+            next_test="log the number of samples that went into the metric",
+            scope="val",
+            epoch=epoch,
+            explains=("LD601", "LD206"),
+        )
+
+
+def _is_accuracy(name: str) -> bool:
+    """``val_acc``, ``valid/accuracy`` and so on, without top-k, per-class and balanced ones."""
+    own = name.removeprefix("logged/").lower()
+    tail = re.split(r"[/_.]", own)[-1]
+    return (
+        own.startswith(("val", "valid"))
+        and tail in ("acc", "accuracy", "acc1")
+        and "top" not in own
+        and "bal" not in own
+    )

@@ -1,0 +1,70 @@
+"""LD205: the run ended while validation still got better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory, Series
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import trivial_loss
+from lightning_diag.words import number, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillImproving(Rule):
+    """The last evaluations were the best, and each was clearly better than the one before."""
+
+    code: ClassVar[str] = "LD205"
+    name: ClassVar[str] = "still-improving"
+    needs: ClassVar[tuple[str, ...]] = ("val/loss",)
+    min_epochs: ClassVar[int] = 2
+
+    per_epoch: float = 0.02
+    """Fall per evaluation at the end, as a share of what there was to learn (the trivial or first loss): ten more such
+    evaluations would gain a fifth of it."""
+    notable: float = 0.005
+    """Share from which it is worth knowing (``info``): a hundred more evaluations would gain half of it at most."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        if history.context.stop.status == "running":
+            raise CannotTellError("the run is still going")
+        loss = history.series("val/loss").finite
+        share = rate_of_fall(history, loss)
+        if share is None or share < self.notable:
+            return None
+        text = f"validation loss {number(loss.values[-2])} → {number(loss.values[-1])} in the last evaluation, its best"
+        return self.finding(
+            severity="warning" if share >= self.per_epoch else "info",
+            confidence=0.9 if share >= self.per_epoch else 0.6,
+            claim="likely",
+            title=f"Ended while validation still improved ({percent(share)} of the way per epoch)",
+            summary=f"The run ended on the steep part: {text}; each of the last evaluations gained {percent(share)} of what "
+            "there is to learn.",
+            evidence=(
+                Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.notable),
+            ),
+            why="The model can do better than these weights show; conclusions about it are early.",
+            actions=("train longer", "if time is short, a higher learning rate with warm-up"),
+            next_test="resume with ckpt_path= for as many epochs again",
+            epoch=loss.epochs[-1],
+            explains=("LD301", "LD302", "LD303") if share >= self.per_epoch else (),
+        )
+
+
+def rate_of_fall(history: RunHistory, loss: Series) -> float | None:
+    """Mean fall of the last (at most three) intervals as a share of what there was to learn; None when not improving.
+
+    The last value must be the best, and the fall must exceed the noise of the series.
+    """
+    if len(loss) < 2 or loss.values[-1] > min(loss.values):
+        return None
+    values = loss.values[-4:]
+    fall = (values[0] - values[-1]) / (len(values) - 1)
+    scale = max(trivial_loss(history) or 0.0, loss.values[0])
+    if scale <= 0 or values[0] - values[-1] < 2 * statistics.noise(loss.values):
+        return None
+    return fall / scale if fall > 0 else None

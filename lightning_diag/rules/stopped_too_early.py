@@ -1,0 +1,57 @@
+"""LD206: a stopper ended a run that was still improving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.still_improving import rate_of_fall
+from lightning_diag.words import number, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppedTooEarly(Rule):
+    """A stopping criterion ended the run although the last evaluation was its best and still falling."""
+
+    code: ClassVar[str] = "LD206"
+    name: ClassVar[str] = "stopped-too-early"
+    needs: ClassVar[tuple[str, ...]] = ("val/loss", "stop")
+    min_epochs: ClassVar[int] = 2
+
+    per_epoch: float = 0.01
+    """Fall per evaluation at the stop, as a share of what there was to learn: stopping saves time only when the next ten
+    evaluations would gain less than a tenth of it."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        stop, loss = history.context.stop, history.series("val/loss").finite
+        if stop.status != "stopped" or not stop.stopper:
+            return None
+        share = rate_of_fall(history, loss)
+        if share is None or share < self.per_epoch:
+            return None
+        text = f"{stop.stopper} stopped after epoch {history.epochs[-1].epoch} at the best validation loss so far, {number(loss.values[-1])}"
+        planned = history.context.optim.planned_epochs
+        of_planned = f" ({len(history.epochs)} of {planned} epochs)" if planned and planned > 0 else ""
+        return self.finding(
+            severity="error",
+            confidence=0.9,
+            claim="established",
+            title=f"{stop.stopper} ended a run that was still improving",
+            summary=f"The run was stopped too early{of_planned}: {text}, still gaining {percent(share)} of the way per epoch.",
+            evidence=(
+                Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.per_epoch),
+            ),
+            why="The best weights of this run are not known.",
+            actions=(
+                "patience of 5 or more evaluations",
+                "min_delta near 0, and below the noise of the monitored value",
+                "check mode= of the stopper",
+            ),
+            next_test="resume with ckpt_path= without the stopper for ten epochs",
+            epoch=loss.epochs[-1],
+            explains=("LD205", "LD204", "LD103", "LD115", "LD208", "LD301", "LD302", "LD303"),
+        )

@@ -1,0 +1,58 @@
+"""LD602: few training samples, and they were memorised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import classes, gap
+from lightning_diag.words import number, points
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetTooSmall(Rule):
+    """Few samples per class; a warning where the gap to validation shows that they were memorised."""
+
+    code: ClassVar[str] = "LD602"
+    name: ClassVar[str] = "training-set-too-small"
+    needs: ClassVar[tuple[str, ...]] = ("data.train.size",)
+
+    per_class: float = 30.0
+    """Training samples per class; below, the mean of anything over a class is itself uncertain by a fifth of its spread."""
+    gap: float = 0.05
+    """Lower end of the interval of the gap to validation from which the small number has done harm."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        size, number_of_classes = history.context.data.train.size, classes(history)
+        if not size or not number_of_classes:
+            raise CannotTellError("the number of classes is not known")
+        each = size / number_of_classes
+        if each >= self.per_class:
+            return None
+        ends = gap(history)
+        harm = bool(ends) and statistics.difference(*ends).low > self.gap if ends else False
+        parameters = history.context.model.trainable
+        beside = f", {number(round(parameters / size))} trainable parameters per sample" if parameters else ""
+        text = f"{size:,} training samples, {each:.0f} per class{beside}"
+        apart = f"; training is {points(ends[0].rate - ends[1].rate)} better than validation" if ends and harm else ""
+        return self.finding(
+            severity="warning" if harm else "info",
+            confidence=0.8 if harm else 0.6,
+            claim="likely" if harm else "not established",
+            title=f"{each:.0f} training samples per class",
+            summary=f"The training set is small for its task: {text}{apart}.",
+            evidence=(Evidence(signal="data.train.size", text=text, observed=each, expected=self.per_class),),
+            why="A model can memorise so few samples without finding what they have in common.",
+            actions=(
+                "more samples, or augmentation",
+                "start from pretrained weights and train the head only",
+                "a smaller model",
+            ),
+            next_test="train on half of the samples: if validation hardly falls, more data will not help much",
+            scope="data",
+        )

@@ -1,0 +1,87 @@
+"""LD204: training and validation level off together, far from what training could reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import Count, RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import after, final_count, learned, seen
+from lightning_diag.words import of, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Underfitting(Rule):
+    """The model learned something, then both stages level off with many training samples still wrong."""
+
+    code: ClassVar[str] = "LD204"
+    name: ClassVar[str] = "underfitting"
+    needs: ClassVar[tuple[str, ...]] = ("train/loss", "stage:train|stage:probe")
+    min_epochs: ClassVar[int] = 6
+
+    error: float = 0.15
+    """Lower end of the interval of the training error: models with capacity to spare fit their training set, and tasks
+    whose labels contradict each other in more than one sample of seven are rare (and then this finding is worth reading)."""
+    level: float = 0.05
+    """The training loss fell by less than this share over the last third: twice as long a run would hardly change it."""
+    gap: float = 0.05
+    """A gap to validation established above this means that training fits more than it generalises: not underfitting."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        if history.context.stop.status == "running":
+            raise CannotTellError("the run is still going")
+        train, val = final_count(history, "probe") or final_count(history, "train"), final_count(history, "val")
+        if train is None or learned(history, "train") is False:
+            return None
+        wrong = 1 - statistics.wilson(train).high
+        if wrong < self.error or not self._level(history):
+            return None
+        if val and not -self.gap <= self._apart(train, val) <= self.gap:
+            return None
+        return self._found(history, train, val)
+
+    def _apart(self, train: Count, val: Count) -> float:
+        """The end of the interval of the gap that is nearer to 0; 0 when the gap is not established."""
+        interval = statistics.difference(train, val)
+        return 0.0 if 0.0 in interval else min(interval.low, interval.high, key=abs)
+
+    def _level(self, history: RunHistory) -> bool:
+        loss = history.series("train/loss").finite
+        third = after(loss, loss.epochs[-max(3, len(loss) // 3)]).values if len(loss) >= self.min_epochs else ()
+        return bool(third) and third[0] > 0 and abs(third[0] - third[-1]) / third[0] < self.level
+
+    def _found(self, history: RunHistory, train: Count, val: Count | None) -> Finding:
+        beside = f", validation {of(val)}" if val else ""
+        text = f"training levelled off at {of(train)}{beside}"
+        size = history.context.model.trainable
+        return self.finding(
+            severity="warning",
+            confidence=0.7,
+            claim="likely",
+            title=f"Underfitting: training stays at {percent(train.rate)}",
+            summary=f"The model underfits: {text}; a longer run would hardly change it.",
+            evidence=(
+                Evidence(signal="train/acc", text=text, observed=train.rate, expected=1 - self.error),
+                seen(history, "train/loss", "training loss"),
+                *(
+                    (Evidence(signal="model.trainable", text=f"{size:,} trainable parameters", observed=size),)
+                    if size
+                    else ()
+                ),
+            ),
+            against=(
+                Evidence(signal="train/loss", text="labels that contradict each other would level off in the same way"),
+            ),
+            why="What the model cannot fit on its own training data it cannot do on new data.",
+            actions=(
+                "a larger model, or better input features",
+                "less regularisation (dropout, weight decay, augmentation)",
+            ),
+            next_test="double the width: if training accuracy does not move, look at 50 training samples that are wrong, "
+            "their labels may be",
+            excludes=("LD201", "LD205", "LD203"),
+        )

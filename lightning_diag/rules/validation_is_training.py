@@ -1,0 +1,50 @@
+"""LD605: the validation loader shows the training set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.words import of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationIsTraining(Rule):
+    """The validation set is the training set."""
+
+    code: ClassVar[str] = "LD605"
+    name: ClassVar[str] = "validation-is-training"
+    needs: ClassVar[tuple[str, ...]] = ("data.overlap",)
+
+    share: float = 0.95
+    """Share of validation samples found in training; a few may differ by augmentation."""
+    samples: int = 5
+    """Fingerprinted validation samples below which it may be chance."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        overlap = history.context.data.overlap
+        assert overlap is not None  # the engine checked ``needs``
+        if history.context.data.low_cardinality or overlap.n < self.samples or overlap.rate < self.share:
+            return None
+        text = f"{of(overlap)} of the validation samples are also training samples"
+        return self.finding(
+            severity="error",
+            confidence=0.99,
+            claim="established",
+            title="The validation set is the training set",
+            summary=f"Validation measures nothing new: {text}.",
+            evidence=(Evidence(signal="data.overlap", text=text, observed=overlap.rate, expected=0.0),),
+            why="Overfitting cannot be seen, and the best epoch is the one that memorised most.",
+            actions=(
+                "point val_dataloader at the held-out split",
+                "check that both loaders do not share one data set or one folder",
+            ),
+            next_test="print the paths (or indices) of the first 10 samples of both loaders",
+            scope="data",
+            explains=("LD603", "LD602", "LD207", "LD601"),
+            excludes=("LD603",),
+        )

@@ -1,0 +1,84 @@
+"""LD601: the validation set is too small for what is read off it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import Count, RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import best_count, classes, final_count
+from lightning_diag.words import number, of, p, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSetTooSmall(Rule):
+    """The interval of the best accuracy is so wide that epochs and settings cannot be ranked."""
+
+    code: ClassVar[str] = "LD601"
+    name: ClassVar[str] = "validation-set-too-small"
+    needs: ClassVar[tuple[str, ...]] = ("stage:val",)
+
+    width: float = 0.40
+    """Width of the 95 % Wilson interval at an accuracy of one half: at 40 points (20 samples or fewer) a model that
+    guesses and one that is right nine times in ten cannot be told apart."""
+    per_class: float = 3.0
+    """Validation samples per class below which the recall of a class has only three or four possible values."""
+    notable: float = 0.10
+    """Width of the interval of the best accuracy that is worth knowing (``info``)."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        best = best_count(history, "val")
+        if best is None:
+            return None
+        epoch, count = best
+        interval, guess = statistics.wilson(count), statistics.wilson(Count(k=count.n // 2, n=count.n))
+        wide, number_of_classes = interval.high - interval.low, classes(history)
+        each = count.n / number_of_classes if number_of_classes else None
+        small = guess.high - guess.low >= self.width or (each is not None and each < self.per_class)
+        claim = _claim_at_stake(history)
+        if not small and not claim and wide < self.notable:
+            return None
+        per = f", {number(round(each, 1))} per class" if each else ""
+        text = f"the best accuracy {of(count)} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %"
+        drop = 100 * statistics.detectable(count.n, max(0.5, min(count.rate, 0.95)))
+        return self.finding(
+            severity="warning" if small or claim else "info",
+            confidence=0.95,
+            claim="established",
+            title=f"{count.n} validation samples: {100 * wide:.0f} points of uncertainty",
+            summary=f"The validation set is too small to rank epochs or settings: {count.n} samples{per}, {text}{claim}.",
+            evidence=(Evidence(signal="val/acc", text=text, epoch=epoch, observed=wide, expected=self.notable),),
+            why=f"Unpaired differences under about {drop:.0f} points are missed more often than one time in five, and the best "
+            "of many epochs looks better than it is.",
+            actions=(
+                "k-fold cross-validation",
+                "more validation samples",
+                "do not choose epochs by this accuracy; use the loss, or paired predictions",
+            ),
+            next_test="repeat the run with three other splits: the spread of the best accuracy is what one split cannot see",
+            scope="val",
+            epoch=epoch,
+            explains=("LD304",),
+        )
+
+
+def _claim_at_stake(history: RunHistory) -> str:
+    """A claim that the user made (a target, a start to improve on) and that so few samples leave open, as a clause."""
+    target, baseline, last = history.context.target, history.context.baseline, final_count(history, "val")
+    best = best_count(history, "val")
+    if baseline and baseline.correct and last and last.rate < baseline.correct.rate:
+        p_value = statistics.fisher(baseline.correct, last)
+        if p_value >= 0.05:
+            return f"; whether it fell from {of(baseline.correct)} to {of(last)} cannot be told ({p(p_value)})"
+    if (
+        target
+        and target.metric == "val/acc"
+        and best
+        and best[1].rate < target.value <= statistics.wilson(best[1]).high
+    ):
+        return f"; whether the target of {percent(target.value)} was reached cannot be told"
+    return ""

@@ -1,0 +1,70 @@
+"""LD108: weight decay eats the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import stuck
+from lightning_diag.words import number, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightDecayTooHigh(Rule):
+    """The weights shrink towards zero, and with them everything that was learned."""
+
+    code: ClassVar[str] = "LD108"
+    name: ClassVar[str] = "weight-decay-too-high"
+    needs: ClassVar[tuple[str, ...]] = ("param/norm",)
+    min_epochs: ClassVar[int] = 2
+
+    left: float = 0.5
+    """Norm of the weights at the end over its largest value: training that learns makes it grow; half of it gone, and
+    nothing learned, is decay."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        norm, decay = history.series("param/norm").finite, history.context.optim.weight_decay
+        if len(norm) < 2 or norm.values[0] <= 0 or decay == 0.0:
+            return None
+        left = norm.values[-1] / max(norm.values)
+        if left > self.left or stuck(history) is False:
+            return None
+        by = f" with weight decay {number(decay)}" if decay else ""
+        text = f"the norm of the weights fell from {number(max(norm.values))} to {number(norm.values[-1])}{by}"
+        return self.finding(
+            severity="error",
+            confidence=0.95 if decay else 0.8,
+            claim="likely",
+            title=f"Weight decay too high: {percent(left)} of the weights are left",
+            summary=f"Weight decay is too high: {text}, and training got nowhere.",
+            evidence=(Evidence(signal="param/norm", text=text, observed=norm.values[-1], expected=max(norm.values)),),
+            why="Decay pulls harder than the loss; the answers become the same for every input.",
+            actions=(
+                "weight decay 10 to 1000 times lower (1e-4 for SGD, 1e-2 for AdamW are usual)",
+                "AdamW instead of Adam: there the decay does not go through the gradient scaling",
+                "no decay on biases and normalisation layers",
+            ),
+            next_test="two epochs without weight decay",
+            scope="weights",
+            explains=(
+                "LD103",
+                "LD107",
+                "LD113",
+                "LD115",
+                "LD202",
+                "LD204",
+                "LD301",
+                "LD302",
+                "LD102",
+                "LD205",
+                "LD208",
+                "LD401",
+                "LD406",
+                "LD412",
+            ),
+            excludes=("LD102", "LD103"),
+        )

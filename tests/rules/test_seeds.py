@@ -18,7 +18,9 @@ def test_seed1_names_the_destroyed_start_as_established() -> None:
     assert (drop.code, drop.severity, drop.claim) == ("LD503", "error", "established")
     assert "learning rate too high at resume is likely" in drop.title
     assert any("5e-4" in e.text or "0.0005" in e.text for e in drop.evidence)
-    assert {"optimiser", "preprocessing", "weights"} <= set(" ".join(e.text for e in drop.against).replace(",", "").split())
+    assert {"optimiser", "preprocessing", "weights"} <= set(
+        " ".join(e.text for e in drop.against).replace(",", "").split()
+    )
 
 
 def test_seed1_does_not_claim_what_29_samples_cannot_carry() -> None:
@@ -56,7 +58,9 @@ def test_seed2_never_generalised_and_claims_no_cause() -> None:
     assert any("p = 0.12" in c.reason for c in diagnosis.not_established)
 
 
-@pytest.mark.parametrize("name", ["healthy", "healthy, noisy, 29 samples", "healthy, validation loss below training loss"])
+@pytest.mark.parametrize(
+    "name", ["healthy", "healthy, noisy, 29 samples", "healthy, validation loss below training loss"]
+)
 def test_healthy_curves_are_quiet(name: str) -> None:
     diagnosis = diagnose(seeds.NINE[name]())
     assert diagnosis.causes == ()

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 
 from lightning_diag.callbacks.misuse import misconfiguration
 from lightning_diag.callbacks.options import Options
+from lightning_diag.callbacks.run import Part
 from lightning_diag.errors import ConfigError
 
 STEP_HOOKS = (
@@ -57,7 +58,6 @@ class DiagCallback(Callback):
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__()
         self.options = Options(
             dirpath=None if dirpath is None else str(dirpath),
             class_names=None if class_names is None else tuple(class_names),
@@ -75,6 +75,10 @@ class DiagCallback(Callback):
             Observer.of(trainer).join(self, trainer)
         except ConfigError as error:
             raise misconfiguration(trainer, str(error)) from None
+
+    def parts(self) -> list[Part]:
+        """What this monitor adds to the observer."""
+        return []
 
     def check(self, trainer: Any, pl_module: Any) -> None:
         """Raise :class:`ConfigError` for settings that cannot work; called in ``setup``, before training."""

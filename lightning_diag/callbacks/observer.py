@@ -93,7 +93,7 @@ class Observer(Callback):
         self.run = Run(trainer=trainer, module=module, options=options, wanted=wanted, recorder=Recorder())
         if trainer.current_epoch and earlier:  # a second fit of the same Trainer goes on where the first ended
             self._take_over(earlier)
-        self.parts = default_parts()
+        self.parts = default_parts([part for member in self.members for part in member.parts()])
         for part in self.parts:
             part.set_up(self.run)
 

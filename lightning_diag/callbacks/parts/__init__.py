@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning_diag.callbacks.parts.ending import EndingPart
 from lightning_diag.callbacks.parts.loggers import LoggerPart
+from lightning_diag.callbacks.parts.optimisation import OptimisationPart
 from lightning_diag.callbacks.parts.output import OutputPart
 from lightning_diag.callbacks.parts.stages import StagePart
+from lightning_diag.callbacks.parts.stopping import StoppingPart
 from lightning_diag.callbacks.parts.timeline import TimelinePart
 from lightning_diag.callbacks.run import Part
 
 
-def default_parts() -> list[Part]:
-    """The parts in the order of their hooks: measure, then judge and write, then hand over."""
-    return [StagePart(), TimelinePart(), EndingPart(), OutputPart(), LoggerPart()]
+def default_parts(added: Sequence[Part] = ()) -> list[Part]:
+    """The parts in the order of their hooks: measure, then decide, then judge and write, then hand over.
+
+    Args:
+        added: parts of the attached monitors; without a stopper the run is only replayed at its end.
+    """
+    stopping = [] if any(isinstance(part, StoppingPart) for part in added) else [StoppingPart()]
+    return [
+        StagePart(),
+        OptimisationPart(),
+        TimelinePart(),
+        EndingPart(),
+        *stopping,
+        *added,
+        OutputPart(),
+        LoggerPart(),
+    ]

@@ -1,0 +1,51 @@
+"""The best weights, kept so that they can be put back at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lightning_diag.callbacks.run import Run
+from lightning_diag.history import EpochRecord
+
+FILE = "best-weights.pt"
+
+
+class BestWeights:
+    """Uses the best checkpoint that ``ModelCheckpoint`` keeps, else a file of its own."""
+
+    def __init__(self) -> None:
+        self.path: str | None = None
+        self._epoch: int | None = None
+
+    def keep(self, run: Run, record: EpochRecord) -> None:
+        """Save the weights of a new best; collective, because sharded weights are gathered."""
+        if not any(event.kind == "best" for event in record.events) or _checkpoint(run.trainer) or not run.directory:
+            return
+        state = run.trainer.strategy.lightning_module_state_dict()
+        path = run.directory / FILE
+        if run.is_writer:
+            temporary = path.with_suffix(".tmp")
+            torch.save(state, temporary)
+            temporary.replace(path)
+        self.path, self._epoch = str(path), record.epoch
+
+    def restore(self, run: Run) -> str:
+        """Load the best weights into the module; returns a sentence for the report."""
+        best = _checkpoint(run.trainer)
+        path = best or self.path
+        if path is None:
+            return "restore_best: nothing kept the best weights, so the last ones stay."
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        run.module.load_state_dict(loaded["state_dict"] if best else loaded)
+        self.path = str(path)
+        return f"restore_best: the weights of {'the best checkpoint' if best else f'epoch {self._epoch}'} were put back from {path}."
+
+
+def _checkpoint(trainer: Any) -> str | None:
+    """Path of the best checkpoint of a ``ModelCheckpoint`` that ranks by a metric."""
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "monitor", None) and getattr(callback, "best_model_path", ""):
+            return str(callback.best_model_path)
+    return None

@@ -1,0 +1,240 @@
+"""The stopping criterion in a run: decisions while it goes on, or a replay at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lightning_diag.callbacks.best_weights import BestWeights
+from lightning_diag.callbacks.messages import say, warn
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.history import EpochRecord, RunHistory, StopFacts
+from lightning_diag.signals.schedule import is_plateau, planned_rates
+from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, replay, worsening_p
+from lightning_diag.stopping.replay import evaluations
+
+if TYPE_CHECKING:
+    from lightning_diag.callbacks.early_stop import AdaptiveEarlyStop
+
+PLAN_POINTS = 2_000
+"""Coming evaluations at which the schedule is asked for its rate."""
+
+
+class StoppingPart(Part):
+    """Feeds each closed interval to the criterion.
+
+    Args:
+        stopper: the callback with the settings; None: nothing is decided, the run is replayed at its end.
+    """
+
+    title = "stopping"
+
+    def __init__(self, stopper: AdaptiveEarlyStop | None = None) -> None:
+        self.stopper = stopper
+        self.criterion: JointCriterion | None = None
+        self.decisions: list[tuple[int, Decision]] = []
+        self.first_stop: tuple[int, Decision] | None = None
+        self._plan: LearningRatePlan | None = None
+        self._by_epoch = True
+        self._weights = BestWeights() if stopper is not None and stopper.restore_best else None
+
+    def train_start(self, run: Run) -> None:
+        """Read the schedule, and take up the record of a resumed run."""
+        if self.stopper is None:
+            return
+        self._by_epoch = run.trainer.val_check_batch >= run.trainer.num_training_batches
+        self._plan = _plan(run, by_epoch=self._by_epoch)
+        for record in run.recorder.epochs:
+            self._take(run, record)
+        self.first_stop = None
+
+    def interval_closed(self, run: Run) -> None:
+        """Decide, and stop where that is asked for and allowed."""
+        if self.stopper is None:
+            return
+        record = run.recorder.epochs[-1]
+        decision = self._take(run, record)
+        if self._weights is not None:
+            self._weights.keep(run, record)
+        if decision is None or not decision.stop:
+            return
+        if self.first_stop is None:
+            self.first_stop = (record.epoch, decision)
+            self._announce(run, record.epoch, decision)
+        if not self.stopper.dry_run and _long_enough(run.trainer):
+            self._stop(run, record.epoch, decision)
+
+    def fit_end(self, run: Run) -> None:
+        """Facts for the report; the best weights back where that is asked for."""
+        stop = run.recorder.context.stop
+        if self.stopper is None:
+            run.recorder.update(stop=_replayed(stop, run.recorder.history()))
+            return
+        if self._weights is not None and run.extra.get("exception") is None:
+            run.recorder.note(self._weights.restore(run))
+            stop = replace(stop, best_checkpoint=self._weights.path or stop.best_checkpoint)
+        seen = tuple((epoch, d.probability) for epoch, d in self.decisions if d.probability is not None)
+        stop = replace(stop, probability=seen)
+        if self.stopper.stopped_epoch:
+            stop = _saved(replace(stop, stopper=type(self.stopper).__name__), run)
+        elif self.first_stop is not None:
+            stop = _would(stop, self.first_stop, run.recorder.epochs)
+        run.recorder.update(stop=stop)
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    def _take(self, run: Run, record: EpochRecord) -> Decision | None:
+        names = self._names(run, record)
+        if not names:
+            return None
+        if self.criterion is None:
+            assert self.stopper is not None
+            plan = {"plan": self._plan, "planned": _planned(run, by_epoch=self._by_epoch)}
+            self.criterion = JointCriterion({n: self.stopper.criterion(mode, **plan) for n, mode in names.items()})
+        if any(name not in record.values for name in self.criterion.criteria):
+            return None
+        inputs = {}
+        for name, criterion in self.criterion.criteria.items():
+            evaluation = next(iter(evaluations((record,), name)))
+            index = record.epoch if self._by_epoch else record.step or 0
+            worse = _worse(record, criterion.best_index)
+            hold = run.extra["hold"](record.values) if "hold" in run.extra else None
+            inputs[name] = replace(evaluation, index=index, worse=worse, hold=hold)
+        decision = self.criterion.update(inputs)
+        self.decisions.append((record.epoch, decision))
+        return decision
+
+    def _names(self, run: Run, record: EpochRecord) -> dict[str, str]:
+        """Series to watch, the leading one first, with their modes; empty before the first validation."""
+        assert self.stopper is not None
+        if self.criterion is not None:
+            return {name: criterion.mode for name, criterion in self.criterion.criteria.items()}
+        asked = self.stopper.watched
+        if asked is not None and "val/loss" in record.values:
+            found = next(
+                (n for n in (asked, f"logged/{asked}", asked.replace("_", "/", 1)) if n in record.values), None
+            )
+            if found is not None:
+                return {found: self.stopper.watched_mode or self.stopper.mode}
+            _tell_unknown(run, asked, record)
+        pairs = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
+        return {name: mode for name, mode in pairs if name in record.values}
+
+    def _announce(self, run: Run, epoch: int, decision: Decision) -> None:
+        assert self.stopper is not None
+        verb = "would stop" if self.stopper.dry_run else "stops"
+        run.recorder.add_event("would_stop" if self.stopper.dry_run else "stop", decision.reason)
+        say(f"AdaptiveEarlyStop {verb} after epoch {epoch}: {decision.reason}.")
+
+    def _stop(self, run: Run, epoch: int, decision: Decision) -> None:
+        assert self.stopper is not None
+        trainer = run.trainer
+        wanted = True
+        if trainer.world_size > 1:
+            wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
+        trainer.should_stop = trainer.should_stop or wanted
+        self.stopper.stopped_epoch = epoch
+        self.stopper.stopping_reason_message = decision.reason
+        stop = replace(run.recorder.context.stop, stopper=type(self.stopper).__name__, reason=f"{decision.reason}.")
+        run.recorder.update(stop=stop)
+
+
+def _long_enough(trainer: Any) -> bool:
+    """Whether ``min_epochs`` and ``min_steps`` are reached: ``should_stop`` set earlier would be latched (#19966)."""
+    epochs = trainer.current_epoch + 1 >= (trainer.min_epochs or 0)
+    return epochs and trainer.global_step >= (trainer.min_steps or 0)
+
+
+def _worse(record: EpochRecord, best_index: float) -> float | None:
+    stage = record.stages.get("val")
+    paired = None if stage is None else stage.paired
+    return worsening_p(paired) if paired is not None and paired.reference_epoch == best_index else None
+
+
+def _tell_unknown(run: Run, asked: str, record: EpochRecord) -> None:
+    names = ", ".join(sorted(name.removeprefix("logged/") for name in record.values if not name.startswith("train")))
+    text = f"AdaptiveEarlyStop(monitor={asked!r}): there is no such series; validation metric and loss are watched instead. There are: {names}."
+    if text not in run.recorder.context.notes:
+        run.recorder.note(text)
+        warn(f"lightning_diag: {text}")
+
+
+def _planned(run: Run, *, by_epoch: bool) -> float | None:
+    """Index of the last evaluation that is planned."""
+    trainer = run.trainer
+    if by_epoch and isinstance(trainer.max_epochs, int) and trainer.max_epochs > 0:
+        return float(trainer.max_epochs - 1)
+    steps = trainer.estimated_stepping_batches
+    if math.isinf(steps) or steps <= 0:
+        return None
+    return steps / _steps_per_epoch(trainer) - 1 if by_epoch else float(steps)
+
+
+def _steps_per_epoch(trainer: Any) -> float:
+    batches = trainer.num_training_batches
+    return max(1.0, batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else 1.0
+
+
+def _plan(run: Run, *, by_epoch: bool) -> LearningRatePlan | None:
+    """The schedule as points in the unit of the evaluations."""
+    configs = run.trainer.lr_scheduler_configs
+    planned = _planned(run, by_epoch=True)
+    if not configs:
+        return None
+    scheduler = configs[0].scheduler
+    rate = float(scheduler.optimizer.param_groups[0]["lr"])
+    if is_plateau(scheduler):
+        floor = getattr(scheduler, "min_lrs", [0.0])[0]
+        return LearningRatePlan(points=((float(run.epoch), rate),), on_plateau=True, floor=float(floor))
+    if planned is None:
+        return None
+    ahead = range(1, min(int(planned) + 2 - run.epoch, PLAN_POINTS))
+    per_epoch = _steps_per_epoch(run.trainer)
+    rates = planned_rates(configs[0], ahead, steps_per_epoch=per_epoch)
+    if not rates:
+        return None
+    unit = 1.0 if by_epoch else per_epoch
+    shift = run.epoch - 1 if by_epoch else run.epoch
+    return LearningRatePlan(points=tuple(((shift + e) * unit, r) for e, r in zip(ahead, rates, strict=True)))
+
+
+def _saved(stop: StopFacts, run: Run) -> StopFacts:
+    """Epochs and time that stopping saved of the planned length."""
+    planned = run.recorder.context.optim.planned_epochs
+    ran = run.recorder.epochs[-1].epoch + 1 if run.recorder.epochs else 0
+    if planned is None or planned <= ran:
+        return stop
+    return replace(stop, saved_epochs=planned - ran, saved_seconds=_seconds(run.recorder.epochs) * (planned - ran))
+
+
+def _would(stop: StopFacts, first: tuple[int, Decision], epochs: tuple[EpochRecord, ...]) -> StopFacts:
+    """Where it would have stopped, and what that would have saved of the run as it was."""
+    later = [record for record in epochs if record.epoch > first[0]]
+    return replace(
+        stop,
+        would_stop_epoch=first[0],
+        would_stop_reason=first[1].reason,
+        saved_epochs=len({record.epoch for record in later}),
+        saved_seconds=sum(record.values.get("time/epoch", 0.0) for record in later),
+    )
+
+
+def _replayed(stop: StopFacts, history: RunHistory) -> StopFacts:
+    """The run seen again through the criterion with its defaults."""
+    seen = replay(history)
+    if seen is None:
+        return stop
+    rows = [record for record in history.epochs if seen.monitor in record.values]
+    chances = ((record.epoch, d.probability) for record, d in zip(rows, seen.decisions, strict=True))
+    stop = replace(stop, probability=tuple((epoch, p) for epoch, p in chances if p is not None))
+    if seen.stop is None:
+        return stop
+    place = seen.decisions.index(seen.stop)
+    return replace(_would(stop, (rows[place].epoch, seen.stop), history.epochs), missed_gain=seen.missed)
+
+
+def _seconds(epochs: Iterable[EpochRecord]) -> float:
+    times = sorted(record.values["time/epoch"] for record in epochs if "time/epoch" in record.values)
+    return times[len(times) // 2] if times else 0.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.options import Options
 from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
@@ -129,16 +130,18 @@ class StageCollector:
             from lightning_diag.metrics.ctc import CTCCollector
 
             self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
-        self.ctc.observe(
-            log_probs=observation.preds,
-            targets=observation.target,
-            input_lengths=observation.input_lengths,
-            target_lengths=observation.target_lengths,
+        found = self.ctc.observe(
+            observation.preds,
+            observation.target,
+            observation.input_lengths,
+            observation.target_lengths,
             blank=observation.blank,
             zero_infinity=observation.zero_infinity,
             loss=observation.loss,
             reduction=observation.reduction,
         )
+        for check in found:
+            warn(f"lightning_diag, {self.stage} step {self.steps}: {check.sentence}")
 
 
 def _mean_loss(observation: Observation) -> Tensor | None:

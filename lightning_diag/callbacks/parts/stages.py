@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -71,7 +70,7 @@ class StagePart(Part):
 
     def fit_end(self, run: Run) -> None:
         """Facts that need the whole run."""
-        self._facts(run)
+        self._facts(run, final=True)
         val = self.collectors.get("val")
         if val is not None:
             run.recorder.update(samples=val.samples())
@@ -99,7 +98,7 @@ class StagePart(Part):
         if val is not None and val.memory is not None:
             val.memory.settle(run.epoch, best=is_best(run))
 
-    def _facts(self, run: Run) -> None:
+    def _facts(self, run: Run, *, final: bool = False) -> None:
         context = run.recorder.context
         train = self.collectors.get("train") or next(iter(self.collectors.values()), None)
         if train is None or self.capture is None:
@@ -109,25 +108,20 @@ class StagePart(Part):
             "task": train.task,
             "classes": train.classes,
             "capture": facts,
-            "ctc": self._ctc_facts() or context.ctc,
+            "ctc": self._ctc_facts(final=final) or context.ctc,
             "class_names": self._names(run, train.classes),
         }
         if any(getattr(context, name) != value for name, value in changes.items()):
             run.recorder.update(**changes)
 
-    def _ctc_facts(self) -> CTCFacts | None:
-        """Call checks come from training, tokens and the mapping test from validation."""
-        found = {stage: collector.ctc_facts() for stage, collector in self.collectors.items()}
-        train, val = found.get("train"), found.get("val")
-        if train is None or val is None:
-            return train or val
-        return replace(
-            train,
-            never_emitted=val.never_emitted,
-            confused_tokens=val.confused_tokens,
-            mapping_ter=val.mapping_ter,
-            checks=tuple(dict.fromkeys((*train.checks, *val.checks))),
-        )
+    def _ctc_facts(self, *, final: bool) -> CTCFacts | None:
+        """Call checks come from training; what was decoded (and the mapping test) from validation, at the end."""
+        found = {stage: c.ctc_facts() for stage, c in self.collectors.items() if final or stage == "train"}
+        if not any(found.values()):
+            return None
+        from lightning_diag.metrics.ctc import merge_facts
+
+        return merge_facts(found.get("train"), found.get("val"))
 
     def _names(self, run: Run, classes: int | None) -> tuple[str, ...]:
         names = run.recorder.context.class_names

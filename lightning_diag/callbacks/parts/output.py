@@ -72,7 +72,8 @@ class OutputPart(Part):
     # -- inner --------------------------------------------------------------------------------------------------
 
     def _append(self, folder: Path, run: Run) -> None:
-        if run.recorder.context is not self._written:
+        count = len(run.recorder.epochs)
+        if run.recorder.context is not self._written and count & (count - 1) == 0:  # 1, 2, 4, 8 ...: facts settle early
             store.append_context(folder / output.HISTORY, run.recorder.context)
             self._written = run.recorder.context
         store.append_epoch(folder / output.HISTORY, run.recorder.epochs[-1])

@@ -48,7 +48,7 @@ def context_changes(run: Run) -> dict[str, Any]:
 def data_facts(trainer: Any) -> DataFacts:
     """Both splits as their loaders describe them; loaders exist after the sanity check."""
     train = trainer.train_dataloader
-    return DataFacts(train=split_facts(_first(train)), val=split_facts(_first(trainer.val_dataloaders)))
+    return DataFacts(train=split_facts(first_loader(train)), val=split_facts(first_loader(trainer.val_dataloaders)))
 
 
 def mode_of(monitor: str) -> str:
@@ -105,11 +105,11 @@ def _names(run: Run) -> tuple[str, ...]:
         return tuple(map(str, token_names))
     if isinstance(token_names, Mapping):
         return tuple(str(token_names.get(i, f"token {i}")) for i in range(max(token_names, default=-1) + 1))
-    loader = _first(run.trainer.train_dataloader or run.trainer.fit_loop._data_source.instance)  # noqa: SLF001  (loaders are made later)
+    loader = first_loader(run.trainer.train_dataloader or run.trainer.fit_loop._data_source.instance)  # noqa: SLF001  (loaders are made later)
     return class_names(*datasets_of(loader), run.trainer.datamodule, run.module)
 
 
-def _first(loaders: Any) -> Any:
+def first_loader(loaders: Any) -> Any:
     """The first loader of a collection (list, dict, ``CombinedLoader``)."""
     loaders = getattr(loaders, "iterables", loaders)
     if isinstance(loaders, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning_diag.callbacks.parts.data import DataPart
 from lightning_diag.callbacks.parts.ending import EndingPart
 from lightning_diag.callbacks.parts.loggers import LoggerPart
 from lightning_diag.callbacks.parts.optimisation import OptimisationPart
@@ -24,6 +25,7 @@ def default_parts(added: Sequence[Part] = ()) -> list[Part]:
     return [
         StagePart(),
         OptimisationPart(),
+        DataPart(),
         TimelinePart(),
         EndingPart(),
         *stopping,

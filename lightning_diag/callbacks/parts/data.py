@@ -1,0 +1,59 @@
+"""What the batches of both splits look like, and how the splits relate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lightning_diag.callbacks.context import first_loader
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.history import DataFacts
+from lightning_diag.signals.data import DataSignals
+from lightning_diag.signals.labels import class_counts
+
+LONG_EPOCH = 30.0
+"""Seconds. The comparison of the splits takes up to 0.3 s; after a first epoch this long it is made at once."""
+_EVERY_SAMPLE_ONCE = ("RandomSampler", "SequentialSampler", "DistributedSampler")
+
+
+class DataPart(Part):
+    """Watches batches as they pass by; after the first epoch hardly any is looked at."""
+
+    title = "data"
+
+    def __init__(self) -> None:
+        self.signals = DataSignals()
+        self._started: set[str] = set()
+
+    def epoch_start(self, run: Run) -> None:
+        """A training epoch begins."""
+        self.signals.start_epoch("train")
+
+    def validation_start(self, run: Run) -> None:
+        """A validation begins."""
+        self.signals.start_epoch("val")
+
+    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Look at the batch; further validation loaders are not compared."""
+        if stage in ("train", "val") and not run.trainer.sanity_checking:
+            target = None if run.observation is None else run.observation.target
+            self.signals.batch(stage, batch, target)
+
+    def interval_end(self, run: Run) -> None:
+        """Signals of the epoch; the facts at once where the epoch was long."""
+        values = self.signals.finish_epoch()
+        if run.recorder.pending:
+            run.recorder.values(values)
+        if not run.recorder.epochs and run.recorder.running_values.get("time/epoch", 0.0) > LONG_EPOCH:
+            run.recorder.update(data=self._facts(run))
+
+    def fit_end(self, run: Run) -> None:
+        """Compare the splits once."""
+        run.recorder.update(data=self._facts(run))
+
+    def _facts(self, run: Run) -> DataFacts:
+        facts = self.signals.facts(run.recorder.context.data)
+        counts = class_counts(getattr(first_loader(run.trainer.train_dataloader), "dataset", None))
+        if not counts and facts.train.sampler in _EVERY_SAMPLE_ONCE:
+            counts = facts.train.drawn_counts
+        return replace(facts, train=replace(facts.train, class_counts=facts.train.class_counts or counts))

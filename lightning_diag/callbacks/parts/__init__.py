@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lightning_diag.callbacks.parts.data import DataPart
 from lightning_diag.callbacks.parts.ending import EndingPart
 from lightning_diag.callbacks.parts.loggers import LoggerPart
+from lightning_diag.callbacks.parts.loss import LossPart
 from lightning_diag.callbacks.parts.optimisation import OptimisationPart
 from lightning_diag.callbacks.parts.output import OutputPart
 from lightning_diag.callbacks.parts.stages import StagePart
@@ -24,9 +25,10 @@ def default_parts(added: Sequence[Part] = ()) -> list[Part]:
     stopping = [] if any(isinstance(part, StoppingPart) for part in added) else [StoppingPart()]
     return [
         StagePart(),
-        OptimisationPart(),
-        DataPart(),
         TimelinePart(),
+        OptimisationPart(),
+        LossPart(),
+        DataPart(),
         EndingPart(),
         *stopping,
         *added,

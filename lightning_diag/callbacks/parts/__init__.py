@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightning_diag.callbacks.parts.data import DataPart
 from lightning_diag.callbacks.parts.ending import EndingPart
+from lightning_diag.callbacks.parts.logged import LoggedPart
 from lightning_diag.callbacks.parts.loggers import LoggerPart
 from lightning_diag.callbacks.parts.loss import LossPart
 from lightning_diag.callbacks.parts.optimisation import OptimisationPart
@@ -25,6 +26,7 @@ def default_parts(added: Sequence[Part] = ()) -> list[Part]:
     stopping = [] if any(isinstance(part, StoppingPart) for part in added) else [StoppingPart()]
     return [
         StagePart(),
+        LoggedPart(),
         TimelinePart(),
         OptimisationPart(),
         LossPart(),

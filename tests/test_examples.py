@@ -1,0 +1,46 @@
+"""Every example runs and leaves the report that its first lines promise."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_gap_monitor(tmp_path):
+    load("gap_monitor").main(tmp_path)
+    text = (tmp_path / "diagnosis.md").read_text()
+    assert "LD201" in text
+    assert "thin" in text
+
+
+@pytest.mark.slow
+def test_class_collapse(tmp_path):
+    load("class_collapse").main(tmp_path)
+    text = (tmp_path / "diagnosis.md").read_text()
+    assert "LD612" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mended", "words"), [(False, "not loaded"), (True, "loaded")])
+def test_pretrain_load_verifier(tmp_path, mended, words):
+    load("pretrain_load_verifier").main(tmp_path, mended=mended, epochs=1)
+    text = (tmp_path / "diagnosis.md").read_text()
+    assert words in text
+    assert ("LD501" in text.split("Checked and clear")[0]) is not mended
+
+
+@pytest.mark.slow
+def test_adaptive_early_stop(tmp_path, capsys):
+    load("adaptive_early_stop").main(tmp_path)
+    assert "of 60 epochs" in capsys.readouterr().out
+    assert (tmp_path / "best-weights.pt").exists()

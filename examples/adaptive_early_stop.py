@@ -1,6 +1,6 @@
 """AdaptiveEarlyStop: 60 epochs are planned, most of them would change nothing.
 
-    python examples/adaptive_early_stop.py
+python examples/adaptive_early_stop.py
 """
 
 from pathlib import Path

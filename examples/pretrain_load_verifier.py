@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer, seed_everything
 
 from lightning_diag import PretrainLoadVerifier
 from lightning_diag.demo.digits import DigitClassifier, Digits
+from lightning_diag.errors import WeightsNotLoadedError
 
 
 def pretrain(path, epochs=3):
@@ -42,7 +42,7 @@ def main(folder="runs/pretrain", mended=False, epochs=5):
     )
     try:
         trainer.fit(module, Digits(train=100))
-    except MisconfigurationException as error:
+    except WeightsNotLoadedError as error:
         print(error)
         return
     print((Path(folder) / "diagnosis.md").read_text()[:1500])

@@ -26,6 +26,7 @@ SINGLE = {
 EACH = pytest.mark.parametrize(
     "make", [*[lambda f=f: [f()] for f in SINGLE.values()], all_callbacks], ids=[*SINGLE, "all"]
 )
+ALL = pytest.mark.parametrize("make", [all_callbacks], ids=["all"])
 
 
 @EACH
@@ -55,14 +56,14 @@ def test_the_training_is_identical_to_the_bit(tmp_path, make):
     assert {name: value for name, value in watched[3].items() if not name.startswith("diag/")} == bare[3]
 
 
-@EACH
+@ALL
 def test_the_sanity_check_leaves_no_record(tmp_path, make):
     run = fit(tmp_path, make(), num_sanity_val_steps=2)
     assert [r.epoch for r in diagnosis_of(run).history.epochs] == [0, 1]
     assert diagnosis_of(run).history.context.baseline is None
 
 
-@EACH
+@ALL
 def test_a_run_without_validation_is_recorded(tmp_path, make):
     class NoValidation(Toy):
         validation_step = None
@@ -76,7 +77,7 @@ def test_a_run_without_validation_is_recorded(tmp_path, make):
     assert "no validation" in (tmp_path / "diagnosis.md").read_text()
 
 
-@EACH
+@ALL
 def test_an_exception_and_an_interrupt_still_leave_a_report(tmp_path, make):
     for number, error in enumerate((ZeroDivisionError, KeyboardInterrupt)):
 
@@ -97,7 +98,7 @@ def test_an_exception_and_an_interrupt_still_leave_a_report(tmp_path, make):
         assert "training_step" not in vars(module)
 
 
-@EACH
+@ALL
 def test_names_of_torch_and_methods_of_the_module_are_restored(tmp_path, make):
     before = {name: getattr(F, name) for name in dir(F)}
     run = fit(tmp_path, make())
@@ -106,13 +107,13 @@ def test_names_of_torch_and_methods_of_the_module_are_restored(tmp_path, make):
     pickle.dumps(run.lightning_module.state_dict())
 
 
-@EACH
+@ALL
 def test_fast_dev_run_writes_nothing(tmp_path, make):
     fit(tmp_path, make(), fast_dev_run=True)
     assert list(tmp_path.iterdir()) == []
 
 
-@EACH
+@ALL
 def test_a_second_fit_keeps_the_older_report(tmp_path, make):
     fit(tmp_path, make())
     first = (tmp_path / "diagnosis.md").read_text()
@@ -121,7 +122,7 @@ def test_a_second_fit_keeps_the_older_report(tmp_path, make):
     assert len(read_history(tmp_path / "history.jsonl").epochs) == 4
 
 
-@EACH
+@ALL
 def test_the_same_trainer_can_fit_twice(tmp_path, make):
     run = fit(tmp_path, make())
     run.fit_loop.max_epochs = 4
@@ -129,7 +130,7 @@ def test_the_same_trainer_can_fit_twice(tmp_path, make):
     assert [r.epoch for r in diagnosis_of(run).history.epochs] == [0, 1, 2, 3]
 
 
-@EACH
+@ALL
 def test_a_resumed_run_has_the_history_of_the_uninterrupted_one(tmp_path, make):
     whole = fit(tmp_path / "whole", make(), epochs=4)
     checkpoint = ModelCheckpoint(tmp_path / "ckpt", save_last=True)
@@ -145,7 +146,7 @@ def test_a_resumed_run_has_the_history_of_the_uninterrupted_one(tmp_path, make):
     assert read_history(tmp_path / "rest" / "history.jsonl").epochs == found.epochs
 
 
-@EACH
+@ALL
 def test_both_import_names_work(tmp_path, make):
     class Old(pytorch_lightning.LightningModule):
         def __init__(self):
@@ -163,7 +164,7 @@ def test_both_import_names_work(tmp_path, make):
     assert not isinstance(run, lightning.pytorch.Trainer)
 
 
-@EACH
+@ALL
 def test_validate_and_test_after_fit_change_nothing(tmp_path, make):
     class WithTest(Toy):
         def test_step(self, batch, batch_idx):

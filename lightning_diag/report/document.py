@@ -88,8 +88,8 @@ class Cause:
 
     Attributes:
         rank: place among the causes; 0 for findings that are not ranked.
-        seen: sentences of what was observed, without repetition. symptoms: findings that this one explains.
-        more: advice that is printed in the plan instead.
+        seen: what was observed; speaks_for, against: further facts on either side, none said before.
+        symptoms: findings that this one explains.
     """
 
     rank: int
@@ -99,8 +99,9 @@ class Cause:
     severity: Severity
     claim: Claim
     confidence: float
-    seen: tuple[str, ...]
-    against: tuple[str, ...] = ()
+    seen: str
+    speaks_for: str = ""
+    against: str = ""
     why: str = ""
     actions: tuple[str, ...] = ()
     next_test: str = ""

@@ -19,9 +19,9 @@ PROSE_WIDTH = 3000
 
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _SPACE = re.compile(r"[ \xa0]*[\r\n\t\v\f\x85\u2028\u2029]+[ \xa0]*")
-_ACTIVE = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[\w/!?&])|\](?=[(:\[])|&(?=#?\w+;)|!(?=\[)|\$(?=\S)")
+_ACTIVE = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[\w/!?&])|\](?=\()|&(?=#?\w+;)|!(?=\[)|\$(?=\S)")
 _NAME_ACTIVE = re.compile(r"[\\`*|~<>\[\]$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
-_LINE_START = re.compile(r"^(\s*)([#>+=-]|\d+(?=[.)]\s))")
+_LINE_START = re.compile(r"^(\s*)([#>+=[-]|\d+(?=[.)]\s))")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "$": "&#36;"}
 _INVISIBLE = frozenset("\u200b\u2060\ufeff\u00ad\u034f\u061c\u180e\u115f\u1160\u3164")
 

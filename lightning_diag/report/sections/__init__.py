@@ -8,7 +8,7 @@ from lightning_diag.report.document import Block, Report, Section
 from lightning_diag.report.sections.causes import ranked_causes
 from lightning_diag.report.sections.checks import checked_and_clear, configuration, not_checked
 from lightning_diag.report.sections.classes import classes, confused_pairs, groups
-from lightning_diag.report.sections.course import learning_rate, stopping
+from lightning_diag.report.sections.course import learning_rate, stopping, updates
 from lightning_diag.report.sections.curves import curves
 from lightning_diag.report.sections.doubts import not_established
 from lightning_diag.report.sections.epochs import epochs
@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, str, Builder], ...] = (
     ("confusions", "Most confused", confused_pairs),
     ("samples", "Sample predictions", samples),
     ("learning_rate", "Learning rate", learning_rate),
+    ("updates", "Gradients and updates", updates),
     ("stopping", "Stopping", stopping),
     ("data", "Data", data),
     ("pretrained", "Pretrained weights", pretrained),
@@ -53,8 +54,10 @@ def build(view: View) -> Report:
 
 
 def _title(key: str, title: str, view: View) -> str:
-    """A run without a cause has nothing that went wrong, only things worth knowing."""
-    return "Worth knowing" if key == "causes" and not view.diagnosis.causes else title
+    """A run without a cause has nothing that went wrong, only things worth knowing; the classes of CTC are tokens."""
+    if key == "causes" and not view.diagnosis.causes:
+        return "Worth knowing"
+    return "Tokens" if key == "classes" and view.history.context.task == "ctc" else title
 
 
 def heading(view: View) -> str:

@@ -32,14 +32,15 @@ def _is_below(finding: Finding, causes: tuple[Finding, ...]) -> bool:
 
 def _known(finding: Finding) -> Item:
     """A finding in one line: an ``info``, or the symptom of one."""
-    parts = [finding.summary, *_new(finding.evidence, finding.summary)]
-    parts += [f"{action}" for action in finding.actions[:ACTIONS_IN_PLACE]]
-    return Item(lead=f"{finding.title} · {finding.code}:", text=" ".join(sentence(part) for part in parts))
+    parts = [finding.summary, clauses(_new(finding.evidence, finding.summary)), *finding.actions[:ACTIONS_IN_PLACE]]
+    return Item(lead=f"{finding.title} · {finding.code}:", text=" ".join(sentence(part) for part in parts if part))
 
 
 def cause(finding: Finding, rank: int, view: View) -> Cause:
     """A finding with everything a reader needs to act on it."""
     symptoms = (f for f in view.diagnosis.findings if f.explained_by == finding.code)
+    facts = clauses(_new(finding.evidence, finding.summary))
+    in_verdict = bool(facts) and _plain(finding.summary) in _plain(view.diagnosis.verdict)
     return Cause(
         rank=rank,
         code=finding.code,
@@ -48,8 +49,9 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
         severity=finding.severity,
         claim=finding.claim,
         confidence=finding.confidence,
-        seen=(sentence(finding.summary), *(sentence(t) for t in _new(finding.evidence, finding.summary))),
-        against=tuple(sentence(e.text) for e in finding.against),
+        seen=facts if in_verdict else sentence(finding.summary),
+        speaks_for="" if in_verdict else facts,
+        against=clauses(_new(finding.against, "")),
         why=sentence(finding.why),
         actions=tuple(sentence(a) for a in finding.actions[:ACTIONS_IN_PLACE]),
         next_test=sentence(finding.next_test),
@@ -58,7 +60,7 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
 
 
 def _symptom(finding: Finding) -> Item:
-    parts = (finding.summary, *_new(finding.evidence, finding.summary))
+    parts = (finding.summary, clauses(_new(finding.evidence, finding.summary)))
     return Item(
         lead=f"{finding.title} · {finding.code} · {finding.severity}:", text=" ".join(sentence(part) for part in parts)
     )
@@ -75,14 +77,19 @@ def _new(evidence: tuple[Evidence, ...], summary: str) -> list[str]:
     return kept
 
 
+def clauses(texts: list[str]) -> str:
+    """Facts one after another: ``a fall of 55 points; learning rate 5e-4.``."""
+    return sentence("; ".join(text.strip().rstrip(".;") for text in texts))
+
+
 def _plain(text: str) -> str:
     return _WORDS.sub(" ", text.lower()).strip(" .")
 
 
 def sentence(text: str) -> str:
-    """``text`` with a capital first letter and a full stop; code and numbers at its start stay as they are."""
+    """``text`` with a full stop and a capital first letter; code, numbers, and names before a number stay as they are."""
     text = text.strip()
     if not text:
         return ""
-    first = text[0].upper() if re.match(r"[a-z]+[ ,:;]", text) else text[0]
+    first = text[0].upper() if re.match(r"[a-z]+[ ,:;](?!\d)", text) else text[0]
     return f"{first}{text[1:]}{'' if text[-1] in '.!?:…' else '.'}"

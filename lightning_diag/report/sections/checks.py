@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 from lightning_diag.history import CaptureFacts, RunContext
@@ -14,9 +15,13 @@ NOTES = 30
 """Notes of the observer that are printed; a run that produces more has said the same thing many times."""
 
 
+HPARAMS = 40
+"""Hyper-parameters that are printed; the others are counted."""
+
+
 def words(kebab: str) -> str:
-    """``class-collapse`` as ``class collapse``."""
-    return kebab.replace("-", " ")
+    """``ctc-blank-collapse`` as ``CTC blank collapse``."""
+    return re.sub(r"\bctc\b", "CTC", kebab.replace("-", " "))
 
 
 def checked_and_clear(view: View) -> tuple[Block, ...]:
@@ -86,6 +91,8 @@ def _rows(context: RunContext) -> list[tuple[str, str]]:
         ("record", name(context.source, 100) if context.source != "live" else ""),
         ("versions", ", ".join(f"{name(k)} {name(v)}" for k, v in context.versions.items())),
         *((name(key), name(value, 200)) for key, value in context.settings.items()),
+        *((name(key), name(value, 100)) for key, value in list(context.hparams.items())[:HPARAMS]),
+        ("more hyper-parameters", str(len(context.hparams) - HPARAMS) if len(context.hparams) > HPARAMS else ""),
     ]
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from lightning_diag.history import RunHistory
 from lightning_diag.report import numbers
-from lightning_diag.report.document import Block, Bullets, Figure, Item, Paragraph
+from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, table
 from lightning_diag.report.escape import name
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View
 
 EVENTS = ("lr_cut", "lr_restart", "lr_rise")
+UPDATES = (
+    ("grad/norm", "Mean gradient norm"),
+    ("grad/clip_ratio", "Share of the gradient that clipping left"),
+    ("update/ratio", "Update of an epoch over the weights"),
+)
+BLOCKS = 24
+"""Blocks of the module that are listed, in their order."""
 LISTED = 8
 """Changes of the learning rate that are named one by one."""
 
@@ -28,6 +35,8 @@ def _span(history: RunHistory) -> str:
     series = history.series("lr").finite
     first, last = series.values[0], series.values[-1]
     low, high = min(series.values), max(series.values)
+    if len(series) == 1:
+        return f"{numbers.rate(first)} (recorded once, in epoch {series.epochs[0]})"
     if low == high:
         return f"constant at {numbers.rate(first)} in all {len(series)} recorded epochs"
     top, bottom = series.best("max"), series.best("min")
@@ -58,6 +67,34 @@ def _events(history: RunHistory) -> str:
             more = f" and {len(at) - LISTED} more" if len(at) > LISTED else ""
             found.append(f"{words[kind]} in epoch{'s' if len(at) > 1 else ''} {', '.join(at[:LISTED])}{more}")
     return f" {sentence('; '.join(found))}" if found else ""
+
+
+def updates(view: View) -> tuple[Block, ...]:
+    """Gradient norm and update ratio at start and end, and block by block in the last epoch."""
+    items = tuple(Item(text=text) for text in (_first_to_last(view.history, *s) for s in UPDATES) if text)
+    blocks: list[Block] = [Bullets(items=items)] if items else []
+    found = view.history.context.model.blocks
+    if found:
+        lines = [
+            (name(b.name, 60), numbers.significant(b.grad_norm), numbers.significant(b.update_ratio))
+            for b in found[:BLOCKS]
+        ]
+        columns = (Column("block"), Column("gradient norm", numeric=True), Column("update over weights", numeric=True))
+        note = f"{BLOCKS} of {len(found):,} blocks." if len(found) > BLOCKS else ""
+        blocks.append(table(columns, lines, note=note))
+    return tuple(blocks)
+
+
+def _first_to_last(history: RunHistory, signal: str, text: str) -> str:
+    series = history.series(signal).finite
+    if not len(series):
+        return ""
+    if len(series) == 1:
+        return f"{text}: {numbers.significant(series.values[0])}."
+    first, last = numbers.significant(series.values[0]), numbers.significant(series.values[-1])
+    largest = series.best("max")
+    top = f", largest {numbers.significant(largest[1])} in epoch {largest[0]}" if largest else ""
+    return f"{text}: {first} in epoch {series.epochs[0]}, {last} in epoch {series.epochs[-1]}{top}."
 
 
 def stopping(view: View) -> tuple[Block, ...]:

@@ -25,7 +25,7 @@ def curves(view: View) -> tuple[Block, ...]:
         return (Figure(name="curves", alt=_alt(view)),)
     signals = dict.fromkeys([*SIGNALS, view.metric[0]])
     series = [view.history.series(s).finite for s in signals if s]
-    rows = tuple(Row(cells=_cells(s)) for s in series if len(s) > 1)
+    rows = tuple(Row(cells=_cells(s)) for s in series if len(s) > 2)
     columns = (
         Column(""),
         Column("first", numeric=True),

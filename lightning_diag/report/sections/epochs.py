@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightning_diag.history import Baseline, EpochRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
@@ -14,6 +16,10 @@ TELLING = frozenset(
     {"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"}
 )
 """Words that make a row worth its place in a thinned table."""
+EXACT = {"train acc": "train lines exact", "val acc": "val lines exact"}
+"""What the counts of a CTC run are counts of."""
+STRONG = frozenset({"drop", "diverged", "best"})
+"""Words that are printed bold with their row."""
 
 
 def epochs(view: View) -> tuple[Block, ...]:
@@ -28,7 +34,12 @@ def epochs(view: View) -> tuple[Block, ...]:
     start = _baseline_row(view.history.context.baseline, columns)
     rows = [start, *rows] if start else rows
     note = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
-    strong = tuple(i for i, row in enumerate(rows) if row[-1].split(", ")[0] in {"drop", "diverged", "best"})
+    strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))
+    columns = (
+        tuple(replace(c, title=EXACT.get(c.title, c.title)) for c in columns)
+        if view.history.context.task == "ctc"
+        else columns
+    )
     return (table(columns, rows, note=note if len(kept) < len(records) else "", strong=strong),)
 
 
@@ -55,7 +66,15 @@ def _columns(view: View) -> tuple[Column, ...]:
     """The columns a run of this task can fill; the empty ones are dropped later."""
     present = set(view.history.signals())
     loaders = [s for s in _further_loaders(view) if f"{s}/acc" in present or f"{s}/loss" in present]
-    names = ["epoch", "train acc", "val acc", *(f"{s} acc" for s in loaders), "train TER", "val TER"]
+    names = [
+        "epoch",
+        "train acc",
+        "train acc (eval mode)",
+        "val acc",
+        *(f"{s} acc" for s in loaders),
+        "train TER",
+        "val TER",
+    ]
     names += ["train loss", "val loss", *(f"{s} loss" for s in loaders), "blank", "blank expected"]
     monitored = view.metric[0]
     if monitored and monitored not in _SIGNALS.values():
@@ -69,6 +88,7 @@ def _further_loaders(view: View) -> list[str]:
 
 _SIGNALS = {
     "train acc": "train/acc",
+    "train acc (eval mode)": "probe/train_acc",
     "val acc": "val/acc",
     "train TER": "ctc/train/ter",
     "val TER": "ctc/val/ter",
@@ -86,6 +106,9 @@ def _cell(view: View, record: EpochRecord, column: str) -> str:
         return numbers.rate(record.values.get("lr", record.lrs[0] if record.lrs else None))
     signal = _SIGNALS.get(column, column.replace(" ", "/"))
     value = record.values.get(signal)
+    if column == "train acc (eval mode)":
+        probe = record.stages.get("probe")
+        return numbers.count(probe.correct if probe else None) or shown(signal, value)
     if column.endswith(" acc"):
         count = view.count(record, signal)
         interval = with_interval(count) if column != "train acc" else numbers.count(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_diag.history import Count, PretrainFacts, SplitFacts
+from lightning_diag.history import DataFacts, PretrainFacts, SplitFacts
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, Verbatim, table
 from lightning_diag.report.escape import name, quoted
@@ -37,6 +37,12 @@ def _split(split: SplitFacts, view: View) -> dict[str, str]:
         if split.drawn_counts != split.class_counts
         else "",
         "share of a batch's most common class": _purity(split),
+        "values per sample": numbers.integer(split.features),
+        "augmented": ""
+        if split.augmented is None
+        else "yes: a sample differs from fetch to fetch"
+        if split.augmented
+        else "no",
         "input mean ± std": _pair(split.input_mean, split.input_std, " ± "),
         "input range": _pair(split.input_min, split.input_max, " to "),
         "std of single features": _pair(split.feature_std_min, split.feature_std_max, " to "),
@@ -98,14 +104,24 @@ def _relations(view: View) -> list[str]:
         if trainable and size
         else ""
     )
-    return [per_sample, _overlap(facts.overlap, low_cardinality=facts.low_cardinality), _shift(view), _padding(view)]
+    near = f"Validation samples that nearly equal a training sample: {with_interval(facts.near_overlap)}."
+    return [
+        per_sample,
+        _overlap(facts),
+        near if facts.near_overlap is not None and facts.near_overlap.n else "",
+        _shift(view),
+        _padding(view),
+    ]
 
 
-def _overlap(overlap: Count | None, *, low_cardinality: bool) -> str:
-    if overlap is None or not overlap.n:
+def _overlap(facts: DataFacts) -> str:
+    if facts.overlap is None or not facts.overlap.n:
         return ""
-    why = " (few distinct inputs: some equal ones are expected by chance)" if low_cardinality else ""
-    return f"Validation samples that are also in training: {with_interval(overlap)}{why}."
+    chance = f", {numbers.percent(facts.overlap_expected)} by chance" if facts.overlap_expected else ""
+    why = (
+        " (few distinct inputs: some equal ones are expected by chance)" if facts.low_cardinality and not chance else ""
+    )
+    return f"Validation samples that are also in training: {with_interval(facts.overlap)}{chance}{why}."
 
 
 def _shift(view: View) -> str:
@@ -164,14 +180,24 @@ def _shares(facts: PretrainFacts) -> list[str]:
         f"relative distance {numbers.significant(facts.relative_l2)}" if facts.relative_l2 is not None else "",
     ]
     shares = ", ".join(part for part in numbers_of if part)
-    head = ", ".join(str(name(n, 60)) for n in facts.head_mismatch[:6])
-    more = f" and {len(facts.head_mismatch) - 6} more" if len(facts.head_mismatch) > 6 else ""
     return [
         f"{shares}{whole}." if shares else "",
         "The checkpoint itself looks freshly initialised." if facts.checkpoint_untrained else "",
+        "The module took part in no forward and got no gradient." if facts.used is False else "",
+        f"{numbers.percent(facts.frozen)} of its parameters are frozen." if facts.frozen else "",
+        f"{numbers.percent(facts.not_in_optimizer)} of its trainable parameters are in no optimiser."
+        if facts.not_in_optimizer
+        else "",
+        "Its running statistics differ from the checkpoint." if facts.statistics_equal is False else "",
+        f"Not in the checkpoint, as meant: {_names(facts.new_parts)}." if facts.new_parts else "",
         f"Found in the checkpoint under {quoted(facts.checkpoint_key)}." if facts.checkpoint_key else "",
-        f"Shapes differ: {head}{more}." if head else "",
+        f"Shapes differ: {_names(facts.head_mismatch)}." if facts.head_mismatch else "",
     ]
+
+
+def _names(found: tuple[str, ...]) -> str:
+    shown = ", ".join(name(n, 60) for n in found[:6])
+    return f"{shown} and {len(found) - 6} more" if len(found) > 6 else shown
 
 
 def _blocks(facts: PretrainFacts) -> Block:

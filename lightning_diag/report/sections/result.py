@@ -147,12 +147,13 @@ def _compare(view: View, first: Count, last: Count) -> tuple[float, str]:
 def _notes(view: View) -> list[str]:
     """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
     notes = []
+    doubted = bool(view.diagnosis.not_established)  # the section of that name says these things in full
     against = _against_best(view) if view.history.context.target else ""
-    if against:
+    if against and not (doubted and "not established" in against):
         notes.append(f"Final: {against}.")
     count = view.count(view.best)
     looks = len(view.evaluated)
-    bias = best_of_bias(count.n, count.rate, looks) if count is not None else 0.0
+    bias = best_of_bias(count.n, count.rate, looks) if count is not None and not doubted else 0.0
     if bias >= 0.01:
         notes.append(
             f"The best of {looks} evaluations is partly luck: by chance alone it may overstate its rate "

@@ -95,7 +95,7 @@ def _tally(errors: Errors, tokens: int) -> str:
     if not errors.total:
         return f"all {tokens} tokens right"
     kinds = ((errors.substituted, "wrong"), (errors.deleted, "missing"), (errors.inserted, "too many"))
-    return f"{errors.total} errors on {tokens} tokens ({', '.join(f'{n} {kind}' for n, kind in kinds if n)})"
+    return f"{errors.total} error{'s' if errors.total > 1 else ''} on {tokens} token{'s' if tokens != 1 else ''} ({', '.join(f'{n} {kind}' for n, kind in kinds if n)})"
 
 
 def _column(view: View, pair: Pair) -> tuple[str, str, str]:

@@ -17,6 +17,15 @@ SIGNALS = (
     ("emit_ratio", "emitted tokens per reference token", False),
     ("loss_ratio", "loss over that of the best output that ignores the input", False),
     ("ter", "token error rate", True),
+    ("sub", "wrong tokens per reference token", True),
+    ("del", "missing tokens", True),
+    ("ins", "surplus tokens", True),
+    ("wer", "word error rate", True),
+    ("cer", "character error rate", True),
+    ("empty_share", "lines decoded to nothing", True),
+    ("top_token_share", "share of the most frequent token among those emitted", True),
+    ("distinct_tokens", "different tokens emitted", False),
+    ("reference_tokens", "different tokens in the references", False),
 )
 
 

@@ -221,7 +221,7 @@ def sequences() -> RunHistory:
             verdict="not loaded", checkpoint="stage1.pt", module="encoder", parameters=98_000, equal=0.0, aligned=0.98, cosine=0.001,
             blocks=(BlockShare(block="encoder.conv", parameters=12_000, equal=0.0), BlockShare(block="encoder.rnn", parameters=86_000, equal=0.0)),
             reason="0 of 98,000 parameters equal the checkpoint; every key has the prefix `module.`",
-            fix='model.encoder.load_state_dict({k.removeprefix("module."): v for k, v in torch.load("stage1.pt", weights_only=True).items()})',
+            fix='encoder.load_state_dict(torch.load("stage1.pt", weights_only=True)["model"])',
         ),
         ctc=CTCFacts(
             blank=0, classes=11, decoder_blank=0, trivial_loss=2.62, infeasible=Count(k=3, n=600), never_emitted=(3, 4, 9),

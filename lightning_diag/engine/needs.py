@@ -50,8 +50,8 @@ _FACT_REASONS: Mapping[str, str] = {
 
 def missing(rule: Rule, history: RunHistory) -> str | None:
     """Why ``rule`` cannot look at ``history``; None when everything it needs is there."""
-    if not history.epochs and rule.needs:
-        return "no epoch was finished"
+    if not history.epochs and rule.needs and not all(need.startswith("pretrain.") for need in rule.needs):
+        return "no epoch was finished"  # (pretrained weights are judged before the first update, and may end the run there)
     for need in rule.needs:
         if not any(_present(option, history) for option in need.split("|")):
             return _reason(need.split("|")[0])

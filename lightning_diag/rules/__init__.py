@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning_diag.rules.augmentation_too_strong import AugmentationTooStrong
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.batch_norm_small_batch import BatchNormSmallBatch
+from lightning_diag.rules.checkpoint_untrained import CheckpointUntrained
 from lightning_diag.rules.class_collapse import ClassCollapse
 from lightning_diag.rules.class_imbalance import ClassImbalance
 from lightning_diag.rules.class_missing_in_training import ClassMissingInTraining
@@ -30,6 +31,7 @@ from lightning_diag.rules.learning_rate_jump import LearningRateJump
 from lightning_diag.rules.learning_rate_oscillation import LearningRateOscillation
 from lightning_diag.rules.learning_rate_too_high import LearningRateTooHigh
 from lightning_diag.rules.learning_rate_too_low import LearningRateTooLow
+from lightning_diag.rules.loaded_module_unused import LoadedModuleUnused
 from lightning_diag.rules.loss_over_wrong_axis import LossOverWrongAxis
 from lightning_diag.rules.metric_covers_part_of_validation import MetricCoversPartOfValidation
 from lightning_diag.rules.never_generalised import NeverGeneralised
@@ -40,6 +42,7 @@ from lightning_diag.rules.over_confidence import OverConfidence
 from lightning_diag.rules.overfitting import Overfitting
 from lightning_diag.rules.oversampled_minority import OversampledMinority
 from lightning_diag.rules.parameters_missing_from_optimizer import ParametersMissingFromOptimizer
+from lightning_diag.rules.pretrained_features_destroyed import PretrainedFeaturesDestroyed
 from lightning_diag.rules.pretrained_input_mismatch import PretrainedInputMismatch
 from lightning_diag.rules.softmax_before_cross_entropy import SoftmaxBeforeCrossEntropy
 from lightning_diag.rules.sorted_batches import SortedBatches
@@ -55,6 +58,8 @@ from lightning_diag.rules.validation_labels_wrong import ValidationLabelsWrong
 from lightning_diag.rules.validation_set_too_small import ValidationSetTooSmall
 from lightning_diag.rules.vanishing_gradient import VanishingGradient
 from lightning_diag.rules.weight_decay_too_high import WeightDecayTooHigh
+from lightning_diag.rules.weights_not_loaded import WeightsNotLoaded
+from lightning_diag.rules.weights_partly_loaded import WeightsPartlyLoaded
 
 RULES: tuple[type[Rule], ...] = (
     NonFiniteLoss,  # LD101
@@ -87,9 +92,14 @@ RULES: tuple[type[Rule], ...] = (
     ClassMissingInTraining,  # LD305
     ClassWeightsMismatch,  # LD306
     OversampledMinority,  # LD307
+    WeightsNotLoaded,  # LD501
+    WeightsPartlyLoaded,  # LD502
     DropAfterResume,  # LD503
+    PretrainedFeaturesDestroyed,  # LD504
+    CheckpointUntrained,  # LD505
     LearningRateJump,  # LD506
     PretrainedInputMismatch,  # LD507
+    LoadedModuleUnused,  # LD508
     ValidationSetTooSmall,  # LD601
     TrainingSetTooSmall,  # LD602
     Leakage,  # LD603

@@ -1,0 +1,59 @@
+"""What the rules on pretrained weights ask of the facts."""
+
+from __future__ import annotations
+
+from lightning_diag.findings import Evidence
+from lightning_diag.history import PretrainFacts, RunHistory
+from lightning_diag.rules.base import CannotTellError
+from lightning_diag.words import listed, number, percent
+
+IN = frozenset({"loaded", "partly loaded", "loaded, since trained or rounded", "checkpoint untrained"})
+"""Verdicts after which weights of the checkpoint are in the module."""
+
+
+def judged(history: RunHistory) -> PretrainFacts:
+    """The verdict on pretrained weights, when there is one.
+
+    Raises:
+        CannotTellError: it was not reached, with the verifier's own reason.
+    """
+    facts = history.context.pretrain
+    if facts is None or not facts.checkpoint:
+        raise CannotTellError("no checkpoint was named (add PretrainLoadVerifier(checkpoint=...))")
+    if facts.provisional:
+        raise CannotTellError("training ended before the first update, when weights could still be loaded")
+    if facts.verdict in {"cannot tell", "resumed"}:
+        raise CannotTellError(facts.reason.rstrip(".") or facts.verdict)
+    return facts
+
+
+def share_evidence(facts: PretrainFacts) -> Evidence:
+    """Share of the weights that equal the checkpoint, with what names and directions say."""
+    parts = [
+        f"{percent(facts.equal or 0.0)} of {facts.parameters or 0:,} weights of {where(facts)} equal the checkpoint"
+    ]
+    parts += [f"names align {percent(facts.aligned)}"] if facts.aligned is not None else []
+    parts += [f"cosine {number(round(facts.cosine, 3) + 0.0)}"] if facts.cosine is not None else []
+    return Evidence(signal="pretrain.equal", text=", ".join(parts), observed=facts.equal or 0.0, expected=1.0)
+
+
+def block_evidence(facts: PretrainFacts) -> tuple[Evidence, ...]:
+    """The blocks that do not equal the checkpoint."""
+    lacking = [block for block in facts.blocks if block.equal < 0.5]
+    if not lacking or len(lacking) == len(facts.blocks):
+        return ()
+    names = listed([block.block for block in lacking])
+    text = f"{len(lacking)} of {len(facts.blocks)} blocks differ: {names}"
+    return (Evidence(signal="pretrain.blocks", text=text, observed=float(len(lacking)), expected=0.0),)
+
+
+def where(facts: PretrainFacts) -> str:
+    """The module in words."""
+    return facts.module or "the module"
+
+
+def load_action(facts: PretrainFacts) -> str:
+    """What to do first: the line that was tried, else how to look."""
+    if facts.fix:
+        return f"load with `{facts.fix}`, after everything that initialises the module"
+    return "print `missing_keys` and `unexpected_keys` of `load_state_dict`, and compare the names in both files"

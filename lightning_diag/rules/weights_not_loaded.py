@@ -1,0 +1,56 @@
+"""LD501: the pretrained weights are not in the module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import PretrainFacts, RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.pretraining import judged, load_action, share_evidence, where
+from lightning_diag.words import number, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsNotLoaded(Rule):
+    """The checkpoint that should be in the module is not."""
+
+    code: ClassVar[str] = "LD501"
+    name: ClassVar[str] = "weights-not-loaded"
+    needs: ClassVar[tuple[str, ...]] = ("pretrain.checkpoint",)
+
+    related: float = 0.9
+    """Cosine above which the module may hold another state of the same run (an average, a later epoch) or the same
+    seed: then the claim is *likely*. Strangers stay below 0.02."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        facts = judged(history)
+        if facts.verdict != "not loaded":
+            return None
+        near = facts.cosine is not None and facts.cosine > self.related
+        return self.finding(
+            severity="error",
+            confidence=0.8 if near else 0.99,
+            claim="likely" if near else "established",
+            title=f"Pretrained weights are not in {where(facts)}",
+            summary=f"{percent(facts.equal or 0.0)} of the weights of {where(facts)} equal {facts.checkpoint}: it was not loaded.",
+            evidence=(share_evidence(facts),),
+            against=_against(facts) if near else (),
+            why="The run trains from a random start while its settings are meant for fine-tuning.",
+            actions=(
+                load_action(facts),
+                "make loading strict (`strict=True`), so that it fails instead of skipping",
+                "train again from the start: what this run learned says nothing about the pretrained model",
+            ),
+            next_test="load with the line above and run one step: PretrainLoadVerifier must say *loaded*",
+            scope="weights",
+            explains=("LD110", "LD115", "LD202", "LD204", "LD201", "LD208"),
+            excludes=("LD502", "LD504", "LD508"),
+        )
+
+
+def _against(facts: PretrainFacts) -> tuple[Evidence, ...]:
+    text = f"the two point the same way (cosine {number(facts.cosine or 0.0)}): the same seed, or another state of the same run"
+    return (Evidence(signal="pretrain.cosine", text=text, observed=facts.cosine, expected=0.0),)

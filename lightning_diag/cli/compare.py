@@ -1,0 +1,62 @@
+"""``lightning-diag compare``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lightning_diag.cli.reading import progress, say, told
+from lightning_diag.comparison import Comparison, Run, compare, draw_comparison, render_comparison, short_names
+from lightning_diag.engine import diagnose
+from lightning_diag.errors import RecordError
+from lightning_diag.output import replace_file
+from lightning_diag.readers import Place, find_logs, read_place
+
+PAGE = "comparison.md"
+FIGURES = "comparison"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read and judge every run, write one page.
+
+    Raises:
+        DiagError: fewer than two runs can be read.
+        OSError: the page cannot be written.
+    """
+    places = [place for path in options.paths for place in _places(path)]
+    names = short_names([place.path for place in places], [place.run for place in places])
+    runs: list[Run] = []
+    unread: list[str] = []
+    given = told(options)
+    for place, name in progress(list(zip(places, names, strict=True)), "reading"):
+        try:
+            history, _ = read_place(place, given)
+        except RecordError as error:
+            unread.append(str(error))
+            continue
+        runs.append(Run(name=name, history=history, diagnosis=diagnose(history)))
+    if unread and len(runs) < 2:
+        raise RecordError(f"{len(runs)} of {len(places)} runs can be read; the first that cannot: {unread[0]}")
+    comparison = compare(runs, folds=options.folds)
+    if options.out == "-":
+        say(render_comparison(comparison))
+    else:
+        say(f"comparison: {_write(Path(options.out), comparison, figures=not options.no_figures)}")
+    for line in unread:
+        say(f"not read: {line}")
+    return 0
+
+
+def _places(path: Path) -> list[Place]:
+    places = find_logs(path)
+    if not places:
+        raise RecordError(f"{path} {'holds no log that can be read' if path.exists() else 'does not exist'}")
+    return places
+
+
+def _write(folder: Path, comparison: Comparison, *, figures: bool) -> Path:
+    drawn = draw_comparison(comparison) if figures else {}
+    for name, content in drawn.items():
+        replace_file(folder / FIGURES / f"{name}.svg", content)
+    page = render_comparison(comparison, {name: f"{FIGURES}/{name}.svg" for name in drawn})
+    return replace_file(folder / PAGE, page.encode())

@@ -1,0 +1,93 @@
+"""Which differences between runs the data carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from lightning_diag import statistics
+from lightning_diag.comparison.values import Difference, Score, Standing
+from lightning_diag.history import Count, Outcomes
+
+ALPHA = 0.05
+"""A difference is established below this p-value, after the correction for the number of runs."""
+
+
+@dataclass(frozen=True)
+class _Tested:
+    p_value: float | None
+    method: str
+    needed: int | None = None
+
+
+def differences(
+    standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]]
+) -> tuple[Difference, ...]:
+    """The first of ``standings`` against each other one.
+
+    Args:
+        standings: best first.
+        outcomes: name of a run -> what each of its validation samples did.
+    """
+    first, *others = standings
+    if first.best is None:
+        return ()
+    scored = [(other, other.best) for other in others if other.best is not None]
+    tested = [_test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ())) for other, score in scored]
+    corrected = _holm([t.p_value for t in tested])
+    return tuple(
+        _difference(other.name, first.best.value - score.value, replace(test, p_value=p_value))
+        for (other, score), test, p_value in zip(scored, tested, corrected, strict=True)
+    )
+
+
+def _difference(other: str, amount: float, test: _Tested) -> Difference:
+    established = test.p_value is not None and test.p_value < ALPHA
+    return Difference(
+        other=other,
+        amount=amount,
+        claim="established" if established else "not established",
+        method=test.method,
+        p_value=test.p_value,
+        needed=None if established else test.needed,
+    )
+
+
+def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequence[Outcomes]) -> _Tested:
+    """Paired where both runs recorded the same samples, else unpaired counts, else nothing."""
+    pair = next((pair for a in ours for b in theirs if (pair := paired(a, b)) is not None), None)
+    if pair is not None:
+        gained, lost = pair
+        return _Tested(statistics.mcnemar(gained, lost), f"paired by sample: {gained} against {lost} of {ours[0].n} (McNemar)")
+    if first.count and second.count:
+        p_value, needed = _unpaired(first.count, second.count)
+        return _Tested(p_value, "not paired (Fisher)", needed)
+    return _Tested(None, "one number per run: nothing to test (give --n-val)")
+
+
+def paired(first: Outcomes, second: Outcomes) -> tuple[int, int] | None:
+    """(right in the first only, right in the second only) over the same samples in the same order; None for others."""
+    same = (first.stage, first.n, first.fingerprint) == (second.stage, second.n, second.fingerprint)
+    if not same or not first.n:
+        return None
+    a, b = int(first.right, 16), int(second.right, 16)
+    return (a & ~b).bit_count(), (b & ~a).bit_count()
+
+
+@cache
+def _unpaired(first: Count, second: Count) -> tuple[float, int | None]:
+    """Runs of a sweep repeat the same counts, and the exact test is the slow part of comparing a thousand of them."""
+    needed = None if first.rate == second.rate else statistics.samples_needed(first.rate, second.rate)
+    return statistics.fisher(first, second), needed
+
+
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction (Holm 1979) of those that are there."""
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p_value, i) in enumerate(order):
+        largest = max(largest, min(1.0, p_value * (len(order) - rank)))
+        corrected[i] = largest
+    return corrected

@@ -255,6 +255,23 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """What each sample of a validation set did in one evaluation, so that runs can be compared paired.
+
+    Attributes:
+        stage: ``val``, ``val:1`` ...; epoch: of the evaluation (the best one).
+        n: samples. fingerprint: of the targets and their order; runs with the same one saw the same samples.
+        right: bit i is set when sample i was predicted right, as a hexadecimal number.
+    """
+
+    stage: str
+    epoch: int
+    n: int
+    fingerprint: int
+    right: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitFacts:
     """What is known about one split of the data.
 
@@ -591,6 +608,7 @@ class RunContext:
         resumed_from: path of the checkpoint that the fit resumed from; resumed_epoch: first epoch of this fit.
         settings: callbacks and rule thresholds in use, as display text.
         hparams: hyper-parameters of the run by dotted name, as text; what two runs did differently is read from them.
+        outcomes: what each validation sample did at the best evaluation; empty where samples are not paired or too many.
         notes: sentences of the observer about itself (a monitor that switched off, thinned rows, ...).
         source: where the record comes from (``live``, a path, a log format).
     """
@@ -620,6 +638,7 @@ class RunContext:
     settings: Mapping[str, str] = field(default_factory=dict)
     hparams: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    outcomes: tuple[Outcomes, ...] = ()
     notes: tuple[str, ...] = ()
     source: str = "live"
     started: str | None = None

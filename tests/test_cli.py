@@ -56,6 +56,7 @@ def test_diagnosing_a_csv_loads_no_torch(log):
     subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, check=True)
 
 
+@pytest.mark.figures
 def test_diagnose_a_csv(log, capsys):
     assert main(["diagnose", str(log), "--map", "val_acc=top1", "--n-val", "29", "--classes", "4", "--no-figures"]) == 0
     out = capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 from lightning_diag.comparison.values import Run, Setting
 from lightning_diag.history import RunContext
@@ -47,6 +46,3 @@ def recorded_settings(context: RunContext) -> dict[str, str]:
     known = {name.rpartition(".")[2] for name in found}
     found |= {name: str(value) for name, value in observed.items() if value is not None and name not in known}
     return found
-
-
-assert {f for f in _OPTIM} <= {f.name for f in fields(type(RunContext().optim))}

@@ -21,9 +21,7 @@ class _Tested:
     needed: int | None = None
 
 
-def differences(
-    standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]]
-) -> tuple[Difference, ...]:
+def differences(standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]]) -> tuple[Difference, ...]:
     """The first of ``standings`` against each other one.
 
     Args:
@@ -34,7 +32,9 @@ def differences(
     if first.best is None:
         return ()
     scored = [(other, other.best) for other in others if other.best is not None]
-    tested = [_test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ())) for other, score in scored]
+    tested = [
+        _test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ())) for other, score in scored
+    ]
     corrected = _holm([t.p_value for t in tested])
     return tuple(
         _difference(other.name, first.best.value - score.value, replace(test, p_value=p_value))
@@ -59,7 +59,9 @@ def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequenc
     pair = next((pair for a in ours for b in theirs if (pair := paired(a, b)) is not None), None)
     if pair is not None:
         gained, lost = pair
-        return _Tested(statistics.mcnemar(gained, lost), f"paired by sample: {gained} against {lost} of {ours[0].n} (McNemar)")
+        return _Tested(
+            statistics.mcnemar(gained, lost), f"paired by sample: {gained} against {lost} of {ours[0].n} (McNemar)"
+        )
     if first.count and second.count:
         p_value, needed = _unpaired(first.count, second.count)
         return _Tested(p_value, "not paired (Fisher)", needed)
@@ -71,7 +73,10 @@ def paired(first: Outcomes, second: Outcomes) -> tuple[int, int] | None:
     same = (first.stage, first.n, first.fingerprint) == (second.stage, second.n, second.fingerprint)
     if not same or not first.n:
         return None
-    a, b = int(first.right, 16), int(second.right, 16)
+    try:
+        a, b = int(first.right, 16), int(second.right, 16)
+    except ValueError:
+        return None  # not written by us
     return (a & ~b).bit_count(), (b & ~a).bit_count()
 
 

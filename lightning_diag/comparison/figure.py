@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 from lightning_diag.comparison.values import Comparison, Standing
 from lightning_diag.report.escape import name
-from lightning_diag.report.figures.style import FAINT, MARK, OTHER, RATE, TRAIN, VAL, drawing, figure, label_ends, reduced, save, whole_epochs
+from lightning_diag.report.figures.style import (
+    FAINT,
+    MARK,
+    OTHER,
+    RATE,
+    TRAIN,
+    VAL,
+    drawing,
+    figure,
+    label_ends,
+    reduced,
+    save,
+    whole_epochs,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,4 +67,12 @@ def shown(standings: list[Standing]) -> list[Standing]:
 def _line(axes: Axes, standing: Standing, colour: str) -> None:
     x, y = reduced(standing.series.epochs, standing.series.values)
     grey = colour == FAINT
-    axes.plot(x, y, color=colour, alpha=0.5 if grey else 1.0, linewidth=0.8 if grey else 1.6, marker="o" if len(x) <= 40 and not grey else "", markersize=3)
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        alpha=0.5 if grey else 1.0,
+        linewidth=0.8 if grey else 1.6,
+        marker="o" if len(x) <= 40 and not grey else "",
+        markersize=3,
+    )

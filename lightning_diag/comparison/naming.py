@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _FILES = frozenset({"history.jsonl", "metrics.csv", "results.csv", "trainer_state.json", "mlflow.db"})
+_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".wandb", ".db", ".log", ".txt"})
 
 
 def short_names(paths: Sequence[Path], marks: Sequence[str]) -> list[str]:
     """A name for each run: the parts of its path without those that all share, and its mark (run of a store).
 
     Args:
-        paths: of the logs. marks: of the same length; empty where a path holds one run.
+        paths: of the logs.
+        marks: of the same length; empty where a path holds one run.
     """
     parts = [_parts(path) for path in paths]
     start, end = _shared(parts), _shared([p[::-1] for p in parts])
@@ -25,7 +27,9 @@ def short_names(paths: Sequence[Path], marks: Sequence[str]) -> list[str]:
 
 def _parts(path: Path) -> list[str]:
     """Parts of a path without the file name that every run folder has."""
-    return list(path.parent.parts if path.name in _FILES else path.with_suffix("").parts)
+    if path.name in _FILES:
+        return list(path.parent.parts)
+    return list(path.with_suffix("").parts if path.suffix in _SUFFIXES else path.parts)
 
 
 def _shared(parts: Sequence[Sequence[str]]) -> int:

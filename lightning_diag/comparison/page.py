@@ -11,7 +11,7 @@ from lightning_diag.history import Count
 from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, Report, Section, table
 from lightning_diag.report.escape import name, quoted
 from lightning_diag.report.markdown import document_markdown
-from lightning_diag.words import listed, number, of, p, percent, points
+from lightning_diag.words import listed, number, of, p, points
 
 MAX_ROWS = 50
 """Rows of a table; of more runs the best are shown, and the page says so."""
@@ -48,7 +48,7 @@ def verdict(comparison: Comparison) -> str:
     best = comparison.best
     if best is None or best.best is None:
         return "None of the runs measured what the others are judged by."
-    lead = f"The best {comparison.signal} is {shown(best.best)}, of {quoted(best.name)} in epoch {best.best.epoch}."
+    lead = f"The best {comparison.signal} is {shown(comparison.signal, best.best)}, of {quoted(best.name)} in epoch {best.best.epoch}."
     tested = [d for d in comparison.differences if d.p_value is not None]
     sure = [d for d in tested if d.claim == "established"]
     if not tested:
@@ -58,11 +58,16 @@ def verdict(comparison: Comparison) -> str:
     return f"{lead} It is established that it is better than {len(sure)} of {len(tested)} other runs."
 
 
-def shown(score: Score | None) -> str:
+def shown(signal: str, score: Score | None) -> str:
     """``21/29 = 72 %``, or the number where nothing was counted."""
     if score is None:
         return ""
-    return of(score.count) if score.count else number(score.value)
+    return of(score.count) if score.count else _number(signal, score.value)
+
+
+def _number(signal: str, value: float) -> str:
+    """A rate in per cent with the digits that a log has, everything else as a number."""
+    return f"{100 * value:.3g} %" if _is_rate(signal) and 0 <= value <= 1 else number(value)
 
 
 def _interval(count: Count | None) -> str:
@@ -83,8 +88,8 @@ def _table(comparison: Comparison) -> tuple[Block, ...]:
         Column("evaluations", numeric=True),
         Column("findings"),
     )
-    rows = [_row(standing) for standing in comparison.standings[:MAX_ROWS]]
-    blocks: list[Block] = [table(columns, rows, note=_more(len(comparison.standings)), strong=(0,))]
+    rows = [_row(comparison.signal, standing) for standing in comparison.standings[:MAX_ROWS]]
+    blocks: list[Block] = [table(columns, rows, note=_more(len(comparison.standings)))]
     if comparison.optimism and comparison.optimism >= 0.005:
         text = (
             f"The best of {len(comparison.standings)} runs is picked by chance too: even if all were equally good, it would "
@@ -94,15 +99,15 @@ def _table(comparison: Comparison) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _row(standing: Standing) -> tuple[str, ...]:
+def _row(signal: str, standing: Standing) -> tuple[str, ...]:
     best = standing.best
     return (
         name(standing.name),
-        shown(best) or "not measured",
+        shown(signal, best) or "not measured",
         _interval(best.count if best else None),
         str(best.epoch) if best else "",
-        shown(standing.train),
-        shown(standing.final),
+        shown(signal, standing.train),
+        shown(signal, standing.final),
         str(standing.evaluations),
         listed(standing.codes, 4),
     )
@@ -120,13 +125,17 @@ def _folds(comparison: Comparison) -> tuple[Block, ...]:
     folds = comparison.folds
     if folds is None:
         return ()
-    mean = percent(folds.mean) if _is_rate(comparison.signal) else number(folds.mean)
+    mean = _number(comparison.signal, folds.mean)
     text = f"At the end of training, {comparison.signal} is {mean} on average over {folds.n} folds{_fold_interval(comparison.signal, folds)}."
     items = [Item(text=text)]
     if folds.pooled:
         items.append(Item(text=f"All folds together: {of(folds.pooled)}, 95 % interval {_interval(folds.pooled)}."))
-    best = percent(folds.best_mean) if _is_rate(comparison.signal) else number(folds.best_mean)
-    items.append(Item(text=f"The mean of the folds' best epochs, {best}, is too good: each was picked on its own validation set."))
+    best = _number(comparison.signal, folds.best_mean)
+    items.append(
+        Item(
+            text=f"The mean of the folds' best epochs, {best}, is too good: each was picked on its own validation set."
+        )
+    )
     return (Bullets(items=tuple(items)),)
 
 
@@ -145,9 +154,17 @@ def _is_rate(signal: str) -> bool:
 def _differences(comparison: Comparison) -> tuple[Block, ...]:
     if not comparison.differences:
         return ()
-    columns = (Column("best run against"), Column("difference", numeric=True), Column("claim"), Column("p"), Column("how"), Column("to settle it"))
+    columns = (
+        Column("best run against"),
+        Column("difference", numeric=True),
+        Column("claim"),
+        Column("p"),
+        Column("how"),
+        Column("to settle it"),
+    )
     rows = [_difference(comparison.signal, d) for d in comparison.differences[:MAX_ROWS]]
-    note = "p is corrected for the number of runs (Holm)." if len(comparison.differences) > 1 else ""
+    tested = sum(d.p_value is not None for d in comparison.differences)
+    note = "p is corrected for the number of runs (Holm)." if tested > 1 else ""
     return (table(columns, rows, note=" ".join(filter(None, [note, _more(len(comparison.differences))]))),)
 
 

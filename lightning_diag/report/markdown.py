@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lightning_diag.findings import Diagnosis, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.report.document import Section
+from lightning_diag.report.document import Report, Section
 from lightning_diag.report.rendering import markdown_environment, split_verdict, tidy
 from lightning_diag.report.sections import build, heading
 from lightning_diag.report.sections.causes import cause
@@ -30,7 +30,11 @@ def render_markdown(history: RunHistory, diagnosis: Diagnosis, *, figures: Mappi
     Returns:
         The text, ending in one newline. Its size is bounded: long runs and many classes are thinned, and it says so.
     """
-    report = build(View(history=history, diagnosis=diagnosis, figures=figures))
+    return document_markdown(build(View(history=history, diagnosis=diagnosis, figures=figures)), figures)
+
+
+def document_markdown(report: Report, figures: Mapping[str, str] = _NO_FIGURES) -> str:
+    """Any document as Markdown: title, verdict, sections. ``figures`` as for :func:`render_markdown`."""
     first, rest = split_verdict(report.verdict)
     template = markdown_environment().get_template("diagnosis.md.jinja")
     return tidy(template.render(report=report, first=first, rest=rest, figures=figures))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import get_ident
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,9 @@ def _elsewhere() -> bool:
     )
 
 
+Slot: TypeAlias = "tuple[ModuleType, str, Any, Any, str]"
+"""(owner, attribute, torch's function, observed function, name of the loss)."""
+
 _ACTIVE: list[CallLog] = []
 """Logs of the steps that run at the moment; torch's names are replaced while there is one."""
 
@@ -121,9 +124,9 @@ def _observed(real: Callable[..., Any], entry: LossEntry) -> Callable[..., Any]:
 
 
 @functools.cache
-def _slots() -> tuple[tuple[tuple[ModuleType, str, Any, Any], ...], tuple[str, ...]]:
-    """(owner, name, torch's function, observed function) of each entry point, and the names that torch lacks."""
-    found: list[tuple[ModuleType, str, Any, Any]] = []
+def _slots() -> tuple[tuple[Slot, ...], tuple[str, ...]]:
+    """Each entry point, and the names that torch lacks."""
+    found: list[Slot] = []
     missing: list[str] = []
     for entry in ENTRIES:
         owner = operator.attrgetter(entry.owner.partition(".")[2])(torch) if "." in entry.owner else torch
@@ -131,7 +134,7 @@ def _slots() -> tuple[tuple[tuple[ModuleType, str, Any, Any], ...], tuple[str, .
         if real is None:
             missing.append(f"{entry.owner}.{entry.attribute}")
         else:
-            found.append((owner, entry.attribute, real, _observed(real, entry)))
+            found.append((owner, entry.attribute, real, _observed(real, entry), entry.name))
     return tuple(found), tuple(missing)
 
 
@@ -144,18 +147,22 @@ class Patch:
         self._log = log
         self._slots, self.missing = _slots()
 
-    def enter(self) -> None:
-        """Install the observed entry points, but over nobody else's replacement."""
+    def enter(self, names: frozenset[str] | None = None) -> None:
+        """Install the observed entry points, but over nobody else's replacement.
+
+        Args:
+            names: losses to observe, for steps that are known to call no other; None observes all.
+        """
         _ACTIVE.append(self._log)
-        for owner, name, real, observed in self._slots:
-            if getattr(owner, name) is real:
+        for owner, name, real, observed, loss in self._slots:
+            if (names is None or loss in names) and getattr(owner, name) is real:
                 setattr(owner, name, observed)
 
     def leave(self) -> None:
         """Put torch's own entry points back."""
         _ACTIVE.remove(self._log)
         if not _ACTIVE:
-            for owner, name, real, observed in self._slots:
+            for owner, name, real, observed, _ in self._slots:
                 if getattr(owner, name) is observed:
                     setattr(owner, name, real)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from lightning_diag.capture.batch import Path
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choosing import Choice, Context, Signature, apply, choose, signature_of
 from lightning_diag.capture.discovery import discover
@@ -30,6 +29,9 @@ MAX_CALIBRATIONS = 3
 
 MAX_SIGNATURES = 64
 """Combinations of loss calls that are remembered."""
+
+FULL_EVERY = 16
+"""Every so many steps all losses are listened for, so that one that starts later is noticed."""
 
 LOSS_ONLY = frozenset({"regression", "other"})
 
@@ -68,6 +70,12 @@ class Stage:
     form: Form | None = None
     copying: bool = False
     overwritten: bool = False
+    mode: bool = False
+    _losses: frozenset[str] | None = None
+
+    def losses(self) -> frozenset[str] | None:
+        """Losses to listen for in the next step; None for all: now and then, or while none is known."""
+        return self._losses if self.steps % FULL_EVERY else None
 
     @property
     def calibrating(self) -> bool:
@@ -181,6 +189,7 @@ class Stage:
         choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, self.shared.reversed_sites))
         if len(self.choices) < MAX_SIGNATURES:
             self.choices[signature] = choice
+            self._losses = frozenset(name for known in self.choices for name in known)
         self.heads = choice.heads or self.heads
         return choice
 
@@ -226,8 +235,3 @@ class Stage:
         if seen is not None:
             self.plan = plan
         return seen
-
-
-def needed(plan: Plan | None) -> tuple[frozenset[str], tuple[Path, ...]]:
-    """(parts to tap, leaves of the batch to read) in the steady state."""
-    return (frozenset(), ()) if plan is None else (plan.parts, plan.leaves)

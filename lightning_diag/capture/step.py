@@ -14,8 +14,8 @@ from lightning_diag.capture.interception import CallLog, Mode, Patch
 from lightning_diag.capture.names import module_names
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.plans import Evidence
-from lightning_diag.capture.stage import Shared, Stage, needed
-from lightning_diag.capture.taps import Tapper, parts
+from lightning_diag.capture.stage import Shared, Stage
+from lightning_diag.capture.taps import Tapper
 from lightning_diag.capture.wrapping import StepWrapper
 from lightning_diag.history import CaptureFacts
 
@@ -61,7 +61,6 @@ class StepCapture:
         self._shared = Shared()
         self._stages: dict[str, Stage] = {}
         self._compiled = _compiled(module)
-        self._targets: dict[frozenset[str] | None, list[tuple[str, nn.Module]]] = {}
         self._stage: Stage | None = None
         self._undo: list[Callable[[], None]] = []
         self._batch: object = None
@@ -73,7 +72,7 @@ class StepCapture:
         """Wrap the steps of this instance; does nothing the second time."""
         if self._wrappers:
             return
-        self._targets = {}
+        self._tapper.reset()
         names = [name for name in STEPS if callable(getattr(self.module, name, None))]
         self._wrappers = [StepWrapper(self.module, name, self) for name in names]
         for wrapper in self._wrappers:
@@ -148,31 +147,41 @@ class StepCapture:
             self._arm(state)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(fault)
-            self.leave()
+            self.leave(done=False)
             return False
         return True
 
     def _arm(self, state: Stage) -> None:
-        close = state.calibrating and not self._compiled and self._extractor is None
-        self._log.modules = module_names(self.module) if close else None
-        self._log.copying = state.copying
-        self._log.open()
-        names = needed(state.plan)[0]
-        if close or names:
+        log, close = self._log, state.calibrating and not self._compiled and self._extractor is None
+        log.modules = module_names(self.module) if close else None
+        log.copying = state.copying
+        log.open()
+        if close:
             self._undo.append(self._tapper.leave)
-            self._tapper.enter(self._parts(None if close else names), close=close)
+            self._tapper.enter()
+        elif state.plan is not None and state.plan.parts:
+            self._undo.append(self._tapper.leave)
+            self._tapper.enter_named(state.plan.parts)
         if close or state.plan is None:
-            recorder: Patch | Mode = self._mode if self._compiled else self._patch
-            recorder.enter()
-            self._undo.append(recorder.leave)
+            self._listen(state, None if close else state.losses())
 
-    def leave(self) -> None:
-        """After the step: stop recording."""
+    def _listen(self, state: Stage, losses: frozenset[str] | None) -> None:
+        if self._compiled or state.mode:
+            self._mode.enter()
+            self._undo.append(self._mode.leave)
+        else:
+            self._undo.append(self._patch.leave)
+            self._patch.enter(losses)
+
+    def leave(self, *, done: bool = True) -> None:
+        """After the step: stop recording; drop everything of a step that raised."""
         while self._undo:
             try:
                 self._undo.pop()()
             except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
                 self._note(fault)
+        if not done:
+            self._forget()
 
     def digest(self, result: object) -> None:
         """Choose the pair of the step that just ran; a second run of the step for one batch is not read again."""
@@ -180,8 +189,7 @@ class StepCapture:
         if state is None:
             return
         try:
-            with torch.no_grad():
-                self._digest(state, result)
+            self._digest(state, result)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(fault)
         finally:
@@ -189,43 +197,40 @@ class StepCapture:
 
     def _digest(self, state: Stage, result: object) -> None:
         log, tapper = self._log, self._tapper
-        for fault in filter(None, (log.fault, tapper.fault)):
-            self._note(fault)
-        log.fault = tapper.fault = None
+        if log.fault is not None or tapper.fault is not None:
+            self._note(log.fault or tapper.fault or RuntimeError())
+            log.fault = tapper.fault = None
         if self._extractor is not None:
             seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
         else:
-            training = any(call.graph for call in log.calls) or state.name == "train"
-            seen = state.observe(log.calls, Evidence(self._leaves, tapper.visits, result, training))
+            seen = state.observe(log.calls, Evidence(self._leaves, tapper.visits, result, state.name == "train"))
+            if log.traced and not log.calls:
+                state.mode = True
         if seen is None or self._consumer is None:
             self._pending = seen
         else:
-            self._consumer(state.name, seen)
+            with torch.no_grad():
+                self._consumer(state.name, seen)
 
     def _read_batch(self, state: Stage, batch: object) -> None:
         if self._extractor is not None:
             self._batch = copy.copy(batch) if isinstance(batch, dict | list) else batch
         elif state.calibrating:
             self._leaves = leaves(batch)
-        else:
-            paths = needed(state.plan)[1]
-            self._leaves = {path: leaf for path in paths if (leaf := pick(batch, path)) is not None}
+        elif state.plan is not None:
+            self._leaves = {path: leaf for path in state.plan.leaves if (leaf := pick(batch, path)) is not None}
 
     def _forget(self) -> None:
         """Drop all references to tensors of the step."""
         self._stage = self._batch = None
-        self._leaves = {}
+        if self._leaves:
+            self._leaves = {}
         self._log.clear()
         self._tapper.clear()
 
     def _note(self, fault: Exception) -> None:
         self.fault = self.fault or fault
         self._faults += 1
-
-    def _parts(self, names: frozenset[str] | None) -> list[tuple[str, nn.Module]]:
-        if names not in self._targets:
-            self._targets[names] = [(n, p) for n, p in parts(self.module) if names is None or n in names]
-        return self._targets[names]
 
 
 def _compiled(module: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,33 +67,59 @@ class Tapper:
     close: bool = False
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _turns: dict[str, int] = field(default_factory=dict)
+    _found: dict[frozenset[str], list[tuple[str, nn.Module]]] = field(default_factory=dict)
+    _wrappers: dict[str, CallWrapper] = field(default_factory=dict)
 
-    def enter(self, targets: Iterable[tuple[str, nn.Module]], *, close: bool) -> None:
-        """Tap the parts in ``targets`` (name, part), see :func:`parts`."""
-        self.visits, self._turns, self.close = [], {}, close
-        for name, part in targets:
+    def enter(self) -> None:
+        """Tap every part, for a step that is looked at closely."""
+        self.visits, self._turns, self.close = [], {}, True
+        for name, part in parts(self.module):
             self._undo.append(self._tap(name, part))
+
+    def enter_named(self, names: frozenset[str]) -> None:
+        """Tap the parts called ``names``, for a step of the steady state."""
+        self._turns, self.close = {}, False
+        for name, part in self._named(names):
+            wrapper = self._wrapper(name, part)
+            wrapper.install()
+            self._undo.append(wrapper.remove)
 
     def leave(self) -> None:
         """Remove all taps."""
-        for undo in reversed(self._undo):
-            undo()
-        self._undo = []
+        while self._undo:
+            self._undo.pop()()
 
     def clear(self) -> None:
         """Drop all references to tensors."""
-        self.visits = []
+        if self.visits:
+            self.visits = []
+
+    def reset(self) -> None:
+        """Forget where the parts are: the module may have got others."""
+        self._found, self._wrappers = {}, {}
+
+    def _named(self, names: frozenset[str]) -> list[tuple[str, nn.Module]]:
+        if names not in self._found:
+            self._found[names] = [(name, part) for name, part in parts(self.module) if name in names]
+        return self._found[names]
 
     def _tap(self, name: str, part: nn.Module) -> Callable[[], None]:
-        if part is self.module:
-            wrapper = CallWrapper(part, "forward", lambda *seen: self._keep(FORWARD, "forward", *seen))
-        elif isinstance(part, Metric):
-            wrapper = CallWrapper(part, "update", lambda *seen: self._keep(name, "metric", *seen))
-        else:
-            role = "loss" if _loss_like(name, part) else "module"
-            return part.register_forward_hook(_Hook(self, name, role), with_kwargs=True).remove
-        wrapper.install()
-        return wrapper.remove
+        if part is self.module or isinstance(part, Metric):
+            wrapper = self._wrapper(name, part)
+            wrapper.install()
+            return wrapper.remove
+        return part.register_forward_hook(_Hook(self, name, _role(name, part)), with_kwargs=True).remove
+
+    def _wrapper(self, name: str, part: nn.Module) -> CallWrapper:
+        """A stand-in for the one method of ``part`` that is called; made anew when somebody replaced the method."""
+        known = self._wrappers.get(name)
+        if known is not None and known.fits:
+            return known
+        role = "forward" if part is self.module else _role(name, part)
+        method = "update" if role == "metric" else "forward"
+        wrapper = CallWrapper(part, method, lambda *seen: self._keep(name, role, *seen))
+        self._wrappers[name] = wrapper
+        return wrapper
 
     def _keep(self, name: str, role: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
         try:
@@ -144,9 +170,11 @@ def _sealed(part: nn.Module) -> bool:
     return getattr(part, "_compiled_call_impl", None) is not None or isinstance(part, torch.jit.ScriptModule)
 
 
-def _loss_like(name: str, part: nn.Module) -> bool:
+def _role(name: str, part: nn.Module) -> str:
+    if isinstance(part, Metric):
+        return "metric"
     own = name.rpartition(".")[2]
-    return bool(LOSS_LIKE.search(type(part).__name__) or LOSS_LIKE.search(own))
+    return "loss" if LOSS_LIKE.search(type(part).__name__) or LOSS_LIKE.search(own) else "module"
 
 
 def scripted(module: nn.Module) -> str:

@@ -32,6 +32,11 @@ class StandIn:
             return _same, (self._own,)
         return getattr, (self._owner, self.__name__)
 
+    @property
+    def fits(self) -> bool:
+        """Whether the owner's method is still the one that this stands for."""
+        return self._owner.__dict__.get(self.__name__) is self._own
+
     def install(self) -> None:
         """Put it in place."""
         self._owner.__dict__[self.__name__] = self
@@ -52,15 +57,19 @@ class Around(Protocol):
     def enter(self) -> bool:
         """Before the step; False lets it run unobserved."""
 
-    def leave(self) -> None:
-        """Right after the step, also when it raised."""
+    def leave(self, *, done: bool) -> None:
+        """Right after the step; ``done`` is False when it raised."""
 
     def digest(self, result: object) -> None:
         """After a step that returned ``result``."""
 
 
 class StepWrapper(StandIn):
-    """A step method with something done before and after it."""
+    """A step method with something done before and after it.
+
+    While the step runs the module has its own method back: what the step, a compiler or Lightning's logging looks up
+    on the module is what it always was.
+    """
 
     def __init__(self, owner: nn.Module, name: str, around: Around) -> None:
         super().__init__(owner, name)
@@ -68,13 +77,19 @@ class StepWrapper(StandIn):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the user's step, observed or not; its result and its exceptions are its own."""
-        if not self._around.enter():
-            return self.original(*args, **kwargs)
+        self.remove()
+        observed = self._around.enter()
+        done = False
         try:
             result = self.original(*args, **kwargs)
+            done = True
         finally:
-            self._around.leave()
-        self._around.digest(result)
+            if observed:
+                self._around.leave(done=done)
+            if self.fits:
+                self.install()
+        if observed:
+            self._around.digest(result)
         return result
 
 

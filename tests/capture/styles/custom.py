@@ -192,3 +192,25 @@ class AsymmetricMultilabel(Both):
 
     def step(self, batch):
         return self.asl_loss(self(batch[0]), batch[1])
+
+
+@style()
+class CompiledLoss(Both):
+    """The loss function itself compiled: its calls are seen by the mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.loss_fn = torch.compile(F.cross_entropy, backend="eager")
+
+    def step(self, batch):
+        return self.loss_fn(self(batch[0]), batch[1])
+
+
+@style()
+class CompiledInPlace(Both):
+    def __init__(self):
+        super().__init__()
+        self.net.compile(backend="eager")
+
+    def step(self, batch):
+        return F.cross_entropy(self.net(batch[0]), batch[1])

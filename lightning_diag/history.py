@@ -712,13 +712,24 @@ class RunHistory:
         options = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
         return next((pair for pair in options if pair[0] in present), None)
 
-    def best_record(self) -> EpochRecord | None:
-        """The record with the best monitored value (earliest of equals)."""
+    def best_record(self, since: int | None = None) -> EpochRecord | None:
+        """The record with the best monitored value (earliest of equals).
+
+        Args:
+            since: look at this epoch and later ones only.
+        """
         monitored = self.monitored()
         if monitored is None:
             return None
-        best = self.series(monitored[0]).best(monitored[1])
+        rows = [(e, v) for e, v in self.series(monitored[0]) if since is None or e >= since]
+        best = Series(monitored[0], tuple(e for e, _ in rows), tuple(v for _, v in rows)).best(monitored[1])
         return self.record(best[0]) if best else None
+
+    def unrecorded_baseline(self) -> Baseline | None:
+        """The baseline where it lies before the first record; None where it is one of the records."""
+        baseline = self.context.baseline
+        recorded = baseline is not None and baseline.epoch is not None and self.record(baseline.epoch) is not None
+        return None if recorded else baseline
 
     def class_name(self, index: int) -> str:
         """Name of class ``index``, or ``class <index>``."""

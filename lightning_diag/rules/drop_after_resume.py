@@ -30,7 +30,8 @@ class DropAfterResume(Rule):
         """See the class."""
         baseline = history.context.baseline
         assert baseline is not None  # the engine checked ``needs``
-        first = counts(history, "val")[0] if counts(history, "val") else None
+        start = history.context.resumed_epoch or 0  # earlier records come from the checkpoint
+        first = next((pair for pair in counts(history, "val") if pair[0] >= start), None)
         if baseline.correct and first:
             p_value = statistics.fisher(baseline.correct, first[1])
             if first[1].rate >= baseline.correct.rate or p_value >= self.alpha:
@@ -38,14 +39,14 @@ class DropAfterResume(Rule):
             fell = f"validation fell from {of(baseline.correct)} to {of(first[1])} in epoch {first[0]} ({p(p_value)})"
             return self._found(history, first[0], fell, first[1].rate, baseline.correct.rate, p_value)
         loss = history.series("val/loss").finite
-        if baseline.loss is None or not len(loss):
+        after = next((pair for pair in loss if pair[0] >= start), None)
+        if baseline.loss is None or after is None:
             raise CannotTellError("neither accuracy nor loss of the start is known")
-        if loss.values[0] < baseline.loss * (1 + self.loss_rise):
+        epoch, value = after
+        if value < baseline.loss * (1 + self.loss_rise):
             return None
-        fell = (
-            f"validation loss rose from {number(baseline.loss)} to {number(loss.values[0])} in epoch {loss.epochs[0]}"
-        )
-        return self._found(history, loss.epochs[0], fell, loss.values[0], baseline.loss, None)
+        fell = f"validation loss rose from {number(baseline.loss)} to {number(value)} in epoch {epoch}"
+        return self._found(history, epoch, fell, value, baseline.loss, None)
 
     def _found(
         self, history: RunHistory, epoch: int, fell: str, observed: float, expected: float, p_value: float | None
@@ -102,7 +103,8 @@ def _circumstances(history: RunHistory, epoch: int) -> list[Evidence]:
             )
         )
     optim = history.context.optim
-    lr = history.series("lr").values[0] if len(history.series("lr")) else optim.lr
+    at = history.record(epoch)
+    lr = (at.values.get("lr") if at else None) or optim.lr
     if lr is not None:
         schedule = f" with {optim.scheduler}" if optim.scheduler else ""
         out.append(

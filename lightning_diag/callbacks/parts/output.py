@@ -17,6 +17,13 @@ from lightning_diag.history import RunContext
 
 LIVE_SHARE = 0.01
 """The report is refreshed while the run goes on as long as that takes less than this share of the time."""
+ANNOUNCED = frozenset(
+    ("LD101", "LD109", "LD110", "LD111", "LD401", "LD402", "LD403", "LD404", "LD405", "LD503", "LD603", "LD605", "LD609",
+     "LD610", "LD611", "LD612", "LD701", "LD702", "LD703", "LD704")
+)  # fmt: skip
+"""Findings that are told while the run goes on: facts, not outcomes. Whether a target is missed is not known in epoch 0."""
+TIMES = 2
+"""Intervals in a row that a finding must hold before it is told; what comes and goes is noise."""
 
 
 class OutputPart(Part):
@@ -26,7 +33,7 @@ class OutputPart(Part):
 
     def __init__(self) -> None:
         self._written: RunContext | None = None
-        self._announced: set[str] = set()
+        self._held: dict[str, int] = {}
         self._failed = False
         self._spent = 0.0
         self._started = time.monotonic()
@@ -82,10 +89,11 @@ class OutputPart(Part):
         """Announce what holds for the first time, and refresh the text of the report."""
         history = run.recorder.history()
         diagnosis = diagnose(history, thresholds=run.options.thresholds)
-        for finding in diagnosis.causes:
-            if finding.code not in self._announced:
-                self._announced.add(finding.code)
-                say(f"{finding.code} {finding.title} (epoch {run.epoch}). {finding.summary}")
+        held = {finding.code: finding for finding in diagnosis.causes if finding.code in ANNOUNCED}
+        self._held = {code: self._held.get(code, 0) + 1 for code in held}
+        for code, finding in held.items():
+            if self._held[code] == TIMES:
+                say(f"lightning_diag, epoch {run.epoch}: {code} {finding.title}. {finding.summary}")
         if run.directory is not None:
             self._safely(lambda folder: output.refresh_report(folder, history, diagnosis), run)
 

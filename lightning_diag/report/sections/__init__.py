@@ -68,5 +68,8 @@ def heading(view: View) -> str:
     if not records:
         return f"Diagnosis: {kind}{of}"
     first, last = records[0].epoch, records[-1].epoch
+    resumed = context.resumed_epoch
+    if resumed is not None and first < resumed <= last:
+        return f"Diagnosis: {kind}{of}, epochs {resumed}–{last} (recorded from {first})"
     span = f"epoch {first}" if first == last else f"epochs {first}–{last}"
     return f"Diagnosis: {kind}{of}, {span}"

@@ -31,7 +31,7 @@ def epochs(view: View) -> tuple[Block, ...]:
     kept = thinned([bool(TELLING & set(w)) for w in words], ROWS)
     columns = _columns(view)
     rows = [(*(_cell(view, records[i], c.title) for c in columns[:-1]), ", ".join(words[i][:3])) for i in kept]
-    start = _baseline_row(view.history.context.baseline, columns)
+    start = _baseline_row(view.history.unrecorded_baseline(), columns)
     rows = [start, *rows] if start else rows
     note = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
     strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))

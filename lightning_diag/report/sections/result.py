@@ -60,7 +60,7 @@ def baseline_value(baseline: Baseline, signal: str) -> float | None:
 
 
 def _best(view: View) -> tuple[str, ...] | None:
-    record = view.best
+    record = view.history.best_record(since=view.history.context.resumed_epoch)
     if record is None or len(view.evaluated) < 2:
         return None
     if record is view.final:

@@ -47,10 +47,13 @@ def statuses(view: View) -> list[tuple[str, ...]]:
     spread = _spread(view)
     overfits = _overfitting_from(view)
     course = _start(view)
+    resumed = view.history.context.baseline
     last = len(view.history.epochs) - 1
     words = []
     for at, record in enumerate(view.history.epochs):
         found = [*_events(record), *_judge(view, record, course, spread)]
+        if resumed is not None and record.epoch == resumed.epoch:
+            found.insert(0, "baseline")
         if overfits is not None and at > overfits[0] and _worse_but_fitting(record, overfits[1]):
             found = [w for w in found if w != "level"] + ["overfitting"]
         ending = ENDINGS.get(view.history.context.stop.status, "final") if at == last else None
@@ -60,7 +63,7 @@ def statuses(view: View) -> list[tuple[str, ...]]:
 
 def _start(view: View) -> _Course:
     signal, mode = view.metric
-    baseline = view.history.context.baseline
+    baseline = view.history.unrecorded_baseline()
     value = baseline_value(baseline, signal) if baseline is not None else None
     count = baseline.correct if baseline is not None and signal == "val/acc" else None
     worst = -math.inf if mode == "max" else math.inf

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import learned
+from lightning_diag.rules.reading import learned, pretrained
 from lightning_diag.words import percent
 
 
@@ -27,7 +27,7 @@ class ConstantInitialisation(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         share = history.context.model.constant_init or 0.0
-        if share <= 0 or history.context.pretrain is not None or (share < self.share and not self._did_harm(history)):
+        if share <= 0 or pretrained(history) is not None or (share < self.share and not self._did_harm(history)):
             return None
         text = f"{percent(share)} of the weight matrices were constant before the first step"
         return self.finding(

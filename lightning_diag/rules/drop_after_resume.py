@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, best_count, counts
+from lightning_diag.rules.reading import ALPHA, best_count, counts, pretrained
 from lightning_diag.words import number, of, p, percent
 
 
@@ -119,6 +119,6 @@ def _others(history: RunHistory) -> list[tuple[str, str]]:
     out = [("optim", "lost optimiser state or a re-initialised head"), ("data", "changed preprocessing")]
     return (
         out
-        if history.context.pretrain
+        if pretrained(history)
         else [*out, ("pretrain", "weights that were not restored, or those of another checkpoint")]
     )

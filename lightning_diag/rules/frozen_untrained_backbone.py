@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import pretrained
 from lightning_diag.words import listed, percent
 
 
@@ -24,7 +25,8 @@ class FrozenUntrainedBackbone(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        model, pretrain = history.context.model, history.context.pretrain
+        model, pretrain = history.context.model, pretrained(history)
+        fresh = model.looks_fresh if model.frozen_fresh is None else model.frozen_fresh
         if not model.parameters or model.trainable is None:
             raise CannotTellError("the module has no parameters that were counted")
         frozen = 1 - model.trainable / model.parameters
@@ -32,7 +34,7 @@ class FrozenUntrainedBackbone(Rule):
             return None
         if pretrain is not None and pretrain.verdict in TRAINED:
             return None
-        if pretrain is None and model.looks_fresh is False:
+        if pretrain is None and fresh is False:
             return None
         blocks = f" ({listed(model.frozen)})" if model.frozen else ""
         text = f"{percent(frozen)} of the {model.parameters:,} parameters are frozen{blocks}"
@@ -40,10 +42,10 @@ class FrozenUntrainedBackbone(Rule):
             f"the checkpoint is {pretrain.verdict}"
             if pretrain
             else "their values look freshly initialised"
-            if model.looks_fresh
+            if fresh
             else "no pretrained weights are known"
         )
-        sure = bool(pretrain or model.looks_fresh)
+        sure = bool(pretrain or fresh)
         return self.finding(
             severity="error" if sure else "warning",
             confidence=0.95 if sure else 0.5,

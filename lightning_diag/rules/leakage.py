@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
+from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.reading import ALPHA
 from lightning_diag.words import of, p, percent
@@ -22,7 +22,7 @@ class Leakage(Rule):
     needs: ClassVar[tuple[str, ...]] = ("data.overlap",)
 
     tolerated: float = 0.01
-    """Share of identical samples beyond the natural rate of copies that changes no conclusion (1 point of accuracy at most)."""
+    """Share of copies beyond the natural rate that changes no conclusion (1 point of accuracy at most)."""
     alpha: float = ALPHA
     """Level of the exact binomial test against that share."""
     serious: float = 0.1
@@ -30,20 +30,26 @@ class Leakage(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        data, overlap = history.context.data, history.context.data.overlap
-        assert overlap is not None  # the engine checked ``needs``
-        if data.low_cardinality or overlap.n == 0 or overlap.rate >= 0.95:
+        data = history.context.data
+        assert data.overlap is not None  # the engine checked ``needs``
+        if data.low_cardinality or data.overlap.n == 0 or data.overlap.rate >= 0.95:
             return None
         train = data.train
-        natural = 1 - train.distinct / train.hashed if train.hashed and train.distinct is not None else 0.0
-        p_value = statistics.binomial(overlap, min(1.0, natural + self.tolerated), "greater")
-        if p_value >= self.alpha:
-            return None
-        text = f"{of(overlap)} of the validation samples are also training samples"
-        usual = f"{percent(natural)} of the training samples have a copy among themselves"
+        copies = 1 - train.distinct / train.hashed if train.hashed and train.distinct is not None else 0.0
+        natural = max(copies, data.overlap_expected or 0.0)
+        near = data.near_overlap or Count(k=0, n=0)
+        for seen, kind in ((data.overlap, "are also training samples"), (near, "are near copies of training samples")):
+            p_value = statistics.binomial(seen, min(1.0, natural + self.tolerated), "greater")
+            if seen.n and p_value < self.alpha:
+                return self._found(seen, kind, natural, p_value)
+        return None
+
+    def _found(self, overlap: Count, kind: str, natural: float, p_value: float) -> Finding:
+        text = f"{of(overlap)} of the validation samples {kind}"
+        usual = f"{percent(natural)} would be usual for copies within these data"
         return self.finding(
             severity="error" if overlap.rate >= self.serious else "warning",
-            confidence=0.97,
+            confidence=0.97 if kind.startswith("are also") else 0.85,
             claim="established",
             title=f"{percent(overlap.rate)} of validation is also in training",
             summary=f"The validation set leaks: {text} ({p(p_value)}).",

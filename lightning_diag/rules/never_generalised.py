@@ -15,6 +15,7 @@ from lightning_diag.rules.reading import (
     final_count,
     late,
     learned,
+    pretrained,
     trivial_loss,
     trivial_rate,
 )
@@ -98,7 +99,7 @@ def _training(history: RunHistory) -> str:
 def _unverified(history: RunHistory, few: int) -> list[Evidence]:
     """The causes to settle first; what a recorded signal has settled is left out."""
     context, out = history.context, []
-    if context.pretrain is None:
+    if pretrained(history) is None:
         text = "whether pretrained weights reached the model: compare them with PretrainLoadVerifier(checkpoint=...)"
         out.append(("pretrain", text))
     labels = "whether validation uses the same label map and pairing as training: print 20 validation samples with their class names"

@@ -33,6 +33,9 @@ class Overfitting(Rule):
     """Where accuracies were counted: the lower end of the interval of training minus validation accuracy. A smaller
     established gap costs less than what the rise in loss suggests, and is reported as over-confidence."""
 
+    errors: float = 0.2
+    """For CTC: token error rate of validation minus that of training from which half of ``rise`` is enough: two signs."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         loss = history.series("val/loss").finite
@@ -41,16 +44,14 @@ class Overfitting(Rule):
             raise CannotTellError(f"{len(loss)} finite validation losses, at least {self.min_epochs} are needed")
         rising = after(loss, best[0])
         now = rising.values[-1]
-        if best[1] <= 0 or len(rising) < 2 or not self._rose(best[1], rising):
+        needed = self.rise / 2 if _errors_apart(history, self.errors) else self.rise
+        if best[1] <= 0 or len(rising) < 2 or not _rose(best[1], rising, needed):
             return None
         if now - best[1] < self.noise * statistics.noise(loss.values) or not _training_improved(history, best[0]):
             return None
         if learned(history) is False or not self._costs_accuracy(history, best[0]):
             return None
         return self._found(history, rising, now)
-
-    def _rose(self, best: float, rising: Series) -> bool:
-        return rising.values[-1] >= best * (1 + self.rise) and late(rising.values) >= best * (1 + self.rise / 2)
 
     def _costs_accuracy(self, history: RunHistory, epoch: int) -> bool:
         """The gap in accuracy is established and validation accuracy does not rise; True where nothing was counted."""
@@ -94,6 +95,16 @@ class Overfitting(Rule):
             epoch=epoch,
             explains=("LD203", "LD207", "LD602"),
         )
+
+
+def _rose(best: float, rising: Series, share: float) -> bool:
+    return rising.values[-1] >= best * (1 + share) and late(rising.values) >= best * (1 + share / 2)
+
+
+def _errors_apart(history: RunHistory, limit: float) -> bool:
+    """Whether the token error rates of both stages lie ``limit`` apart at the end."""
+    train, val = history.series("ctc/train/ter").finite, history.series("ctc/val/ter").finite
+    return bool(len(train) and len(val)) and late(val.values) - late(train.values) > limit
 
 
 def _training_improved(history: RunHistory, epoch: int) -> bool:

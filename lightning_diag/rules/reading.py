@@ -13,7 +13,7 @@ from statistics import median
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
-from lightning_diag.history import Count, RunHistory, Series
+from lightning_diag.history import Count, PretrainFacts, RunHistory, Series
 from lightning_diag.words import number, of
 
 ALPHA = 0.01
@@ -155,6 +155,12 @@ def steps_per_epoch(history: RunHistory) -> int | None:
     batches = history.context.data.train.batches
     accumulate = history.context.optim.accumulate or 1
     return max(1, batches // accumulate) if batches else None
+
+
+def pretrained(history: RunHistory) -> PretrainFacts | None:
+    """What is known about a checkpoint that was named; None when none was, or when nothing could be told."""
+    facts = history.context.pretrain
+    return facts if facts is not None and facts.verdict != "cannot tell" else None
 
 
 def stuck(history: RunHistory) -> bool | None:

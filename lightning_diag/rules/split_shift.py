@@ -36,19 +36,16 @@ class SplitShift(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        found = (
-            _scale(history, self.scale)
-            or _means(history, self.smd, self.alpha)
-            or _told_apart(history, self.auc, self.alpha)
-        )
+        stretched = _scale(history, self.scale)
+        found = stretched or _means(history, self.smd, self.alpha) or _told_apart(history, self.auc, self.alpha)
         if found is None:
             return None
         harm = self._harm(history)
         if history.context.data.train.augmented and not harm:
-            return None
+            return None  # what augmentation does to the training inputs
         return self.finding(
-            severity="error" if harm else "info",
-            confidence=0.93 if harm and not history.context.data.train.augmented else 0.6,
+            severity="error" if harm else "warning" if stretched else "info",
+            confidence=0.93 if (harm or stretched) and not history.context.data.train.augmented else 0.6,
             claim="established",
             title="Training and validation inputs differ" + ("" if harm else ", without harm so far"),
             summary=f"The two splits do not look alike: {found.text}" + (f"; {harm}." if harm else "."),

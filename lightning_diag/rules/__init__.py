@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.augmentation_too_strong import AugmentationTooStrong
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.batch_norm_small_batch import BatchNormSmallBatch
 from lightning_diag.rules.checkpoint_untrained import CheckpointUntrained
 from lightning_diag.rules.class_collapse import ClassCollapse

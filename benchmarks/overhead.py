@@ -2,7 +2,8 @@
 
 All variants train at the same time in one process, one thread each, in lock-step: one step of the bare Trainer, one step of
 each variant, and again. A slow moment of the machine hits all of them alike. Each step is timed from the start of one batch
-hook to the start of the next, so everything that a callback does between two steps counts. Steps are averaged in blocks
+hook to the start of the next, so everything that a callback does between two steps counts: processor time of the thread on
+the CPU (torch uses one thread), wall-clock time on a GPU. Steps are averaged in blocks
 of 64 (work that is done once in a while is inside), blocks are compared pairwise, and the median over the blocks is
 printed with a bootstrap interval. The first blocks, in which the capture calibrates itself and data are fingerprinted, are
 printed apart.
@@ -23,6 +24,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -67,12 +69,16 @@ class Clock(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if self._since is not None:
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            self.steps.append(time.perf_counter() - self._since)
+            self.steps.append(self.now() - self._since)
             self.baton.pass_on(self.player)
             self.baton.wait(self.player)
-        self._since = time.perf_counter()
+        self._since = self.now()
+
+    def now(self) -> float:
+        if self.device != "cuda":
+            return time.thread_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
 
     def on_train_epoch_end(self, trainer, pl_module):
         self._since = None
@@ -91,7 +97,7 @@ def ours(*names: str) -> Callable[[models.Setting, str], list[Callback]]:
     def make(setting: models.Setting, folder: str) -> list[Callback]:
         import lightning_diag as diag
 
-        own = {"dirpath": folder, "figures": False}
+        own = {"dirpath": folder}
         built = {
             "GapMonitor": lambda: diag.GapMonitor(**own),
             "ClassCollapseDetector": lambda: diag.ClassCollapseDetector(**own),
@@ -105,7 +111,7 @@ def ours(*names: str) -> Callable[[models.Setting, str], list[Callback]]:
 
 
 def _checkpoint(setting: models.Setting, folder: str) -> str:
-    path = os.path.join(folder, "start.pt")
+    path = f"{folder}/start.pt"
     torch.manual_seed(0)
     torch.save({"state_dict": setting.module().state_dict()}, path)
     return path
@@ -143,7 +149,7 @@ def train(variant: Variant, setting: models.Setting, baton: Baton, player: int, 
             module = setting.module()
             trainer = quiet_trainer([variant.clock, *variant.callbacks(setting, folder)], setting, options)
             trainer.fit(module, setting.loader(options.steps))
-    except Exception as error:  # a peer that does not run is a line in the table
+    except Exception as error:  # noqa: BLE001  (a peer that does not run is a line in the table)
         variant.error = f"{type(error).__name__}: {error}"[:120]
     finally:
         variant.seconds = variant.clock.steps
@@ -273,7 +279,9 @@ def epoch_end(classes: int = 1_000, samples: int = 50_000) -> float:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--models", nargs="*", default=list(models.SETTINGS), help="which models to train")
-    parser.add_argument("--only", nargs="*", default=[], help="variants by part of the name; the bare Trainer always runs")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="variants by part of the name; the bare Trainer always runs"
+    )
     parser.add_argument("--steps", type=int, help="steps per epoch (default: by model)")
     parser.add_argument("--epochs", type=int, default=3, help="the first epoch is warm-up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -305,11 +313,8 @@ def main() -> None:
         found += table
     print(f"\nEpoch end, 1,000 classes x 50,000 samples: {epoch_end():.1f} ms")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
+        Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
     main()
-
-

@@ -10,10 +10,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_diag.metrics.groups import Groups
-from lightning_diag.metrics.held import HELD_SCORES, Held
+from lightning_diag.metrics.held import Held
 from lightning_diag.metrics.memory import SampleMemory
 from lightning_diag.metrics.result import StageResult
-from lightning_diag.metrics.rows import SURE_CELLS, Spec, hard_labels, rows_of
+from lightning_diag.metrics.rows import SURE_CELLS, TRAIN_SURE_CELLS, Spec, hard_labels, rows_of
 from lightning_diag.metrics.tally import TABLE_CLASSES, Layout, Tally
 from lightning_diag.metrics.unpack import unpack
 
@@ -34,8 +34,8 @@ class StageMetrics(Metric):
         num_classes: number of classes; taken from the first scores when None.
         group_names: names of the sample groups that ``groups=`` refers to (see :class:`Groups`).
         memory: per-sample memory that is fed with the same rows (validation).
-        sure_cells: scores per counted batch from which confidence and entropy are taken; :data:`TRAIN_SURE_CELLS` is
-            enough for training.
+        sure_cells: scores per counted batch from which confidence and entropy are taken. Default: :data:`SURE_CELLS`
+            with a memory (which wants the loss of each sample), else :data:`TRAIN_SURE_CELLS`.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Example:
@@ -55,14 +55,14 @@ class StageMetrics(Metric):
         *,
         group_names: Sequence[str] = (),
         memory: SampleMemory | None = None,
-        sure_cells: int = SURE_CELLS,
+        sure_cells: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.task: str | None = None
         self._groups = Groups(group_names)
         self.memory = memory
-        self.sure_cells = sure_cells
+        self.sure_cells = sure_cells or (TRAIN_SURE_CELLS if memory is None else SURE_CELLS)
         self.real_samples: int | None = None
         self.collectives = 0
         self._agreed = self._guessed = False
@@ -132,7 +132,7 @@ class StageMetrics(Metric):
         self.__dict__["_update_count"] += 1
         self.__dict__["_computed"] = None
         held = self._held
-        samples = 0 if target is None else (len(target) if target.dim() else 1)
+        samples = 0 if target is None else (target.shape or (1,))[0]
         if loss is not None:
             held.add_loss(loss, samples or 1 if weight_n is None else weight_n)
         if preds is not None and target is not None and samples:
@@ -141,7 +141,7 @@ class StageMetrics(Metric):
                 held.samples += samples
             else:
                 preds, target, groups = self._without_padding(preds, target, groups, samples)
-            self._hold(preds.detach(), target.detach(), spec, groups)
+            self._hold(preds, target, spec, groups)
         if held.due:
             self.flush()
 
@@ -239,13 +239,16 @@ class StageMetrics(Metric):
 
     def _hold(self, preds: Tensor, target: Tensor, spec: Spec, groups: Sequence[str] | Tensor | None) -> None:
         held = self._held
+        preds = preds.detach() if preds.requires_grad else preds
+        target = target.detach() if target.requires_grad else target
         ids = None if groups is None else self._groups.ids(groups, target.device)
         if not held.fits(preds, target, spec, ids):
             self._count_held()
-        if preds.numel() > HELD_SCORES:
-            self._count(preds, target, spec, ids)
-        elif len(target):
-            held.add(preds, target, spec, ids)
+            if not held.fits(preds, target, spec, ids):  # too large to copy
+                self._count(preds, target, spec, ids)
+                return
+        if target.numel():
+            held.add(preds, target, ids)
 
     def _count_held(self) -> None:
         held = self._held

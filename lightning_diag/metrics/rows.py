@@ -69,7 +69,7 @@ class Sureness:
         confidence: probability of the predicted class. entropy: in units of ln(classes). loss: -ln p(target) in nats.
     """
 
-    index: Tensor | None
+    index: Tensor | slice | None
     confidence: Tensor
     entropy: Tensor
     loss: Tensor
@@ -161,17 +161,25 @@ def _sureness(scores: Tensor, labels: Tensor, spec: Spec, cells: int) -> Surenes
     moved = scores.movedim(spec.class_dim, -1)
     classes, positions = moved.shape[-1], labels.numel()
     stride = -(-positions * classes // cells)
-    if stride <= 1:
-        index, picked = None, moved.reshape(-1, classes)
-    else:
-        index = torch.arange(0, positions, stride, device=scores.device)
-        picked = moved[torch.unravel_index(index, moved.shape[:-1])]
+    index, picked = _picked(moved, stride)
+    if index is not None:
         labels = labels[index]
     log_p = functional.log_softmax(picked.float().log() if spec.kind == "probs" else picked.float(), -1)
     loss = -log_p.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
     p = log_p.exp()
     entropy = -(p * log_p.clamp_min(_LOWEST)).sum(-1) / math.log(max(classes, 2))
     return Sureness(index, p.amax(-1), entropy, loss)
+
+
+def _picked(moved: Tensor, stride: int) -> tuple[Tensor | slice | None, Tensor]:
+    """Every ``stride``-th position as (index, scores); a view where the layout allows it."""
+    if stride <= 1:
+        return None, moved.reshape(-1, moved.shape[-1])
+    if moved.dim() == 2 or moved.is_contiguous():
+        every = slice(None, None, stride)
+        return every, moved.reshape(-1, moved.shape[-1])[every]
+    index = torch.arange(0, moved.shape[:-1].numel(), stride, device=moved.device)
+    return index, moved[torch.unravel_index(index, moved.shape[:-1])]
 
 
 def _binary_sureness(logit: Tensor, target: Tensor) -> Sureness:

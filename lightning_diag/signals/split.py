@@ -61,9 +61,8 @@ class SplitWatch:
             return self.hashed < HASHED
         return self._epoch == 1 and self._batches < 4
 
-    @torch.no_grad()
     def batch(self, batch: Any, target: Tensor | None) -> None:
-        """Look at one batch.
+        """Look at one batch; in later epochs that is two comparisons for all but the first batches.
 
         Args:
             batch: as the step gets it.
@@ -72,11 +71,12 @@ class SplitWatch:
         wants = self.wants_inputs
         self._batches += 1
         limit = LATER_BATCHES if self._epoch else BATCHES
-        if target is not None and self._batches <= limit and _class_indices(target):
+        if self._batches <= limit and target is not None and _class_indices(target):
             self.labels.append(target.detach().clone())
         if wants:
             self._look(batch, target)
 
+    @torch.no_grad()
     def _look(self, batch: Any, target: Tensor | None) -> None:
         inputs = find_inputs(batch, target)
         if inputs is None or not len(inputs):

@@ -18,6 +18,8 @@ PROSE_WIDTH = 3000
 """Characters of a paragraph; a finding needs a tenth of it, a class name of a million characters inside one does not fit."""
 
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_CALL = re.compile(r"(?<![\w`.])([A-Za-z_][\w.]*\((?:[^()`\n]*(?:=|\.\.\.)[^()`\n]*)?\)(?!\w))")
+"""A call such as ``trainer.fit(..., ckpt_path=...)``: shown as code where the author set no code spans."""
 _SPACE = re.compile(r"[ \xa0]*[\r\n\t\v\f\x85\u2028\u2029]+[ \xa0]*")
 _ACTIVE = re.compile(r"[\\`*|~]|(?<![^\W_])_|_(?![^\W_])|<(?=[\w/!?&])|\](?=\()|&(?=#?\w+;)|!(?=\[)|\$(?=\S)")
 _NAME_ACTIVE = re.compile(r"[\\`*|~<>\[\]$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)")
@@ -92,10 +94,15 @@ def _inline(text: str, bar: str) -> str:
     line = _line(text)
     if isinstance(text, Name):
         return _NAME_ACTIVE.sub(_escape, line)
-    parts = _CODE_SPAN.split(line)
+    parts = _code_spans(line)
     return "".join(
         f"`{part.replace('|', bar)}`" if i % 2 else _ACTIVE.sub(_escape, part) for i, part in enumerate(parts)
     )
+
+
+def _code_spans(line: str) -> list[str]:
+    """``line`` cut at its code: every second part is code."""
+    return (_CODE_SPAN if "`" in line else _CALL).split(line)
 
 
 def _line(text: str) -> str:
@@ -117,4 +124,4 @@ def prose_parts(text: str) -> list[tuple[bool, str]]:
     line = _line(text)
     if isinstance(text, Name):
         return [(False, line)]
-    return [(bool(i % 2), part) for i, part in enumerate(_CODE_SPAN.split(line)) if part]
+    return [(bool(i % 2), part) for i, part in enumerate(_code_spans(line)) if part]

@@ -71,18 +71,19 @@ def _decimals(n: int | None) -> int:
 
 def _points(fraction: float, decimals: int) -> str:
     """A fraction in percent, with more decimals where fewer would round it to exactly 0 or 100."""
-    for digits in range(decimals, 6):
+    for digits in range(decimals, 3):
         text = f"{100 * fraction:.{digits}f}"
         if float(text) not in (0.0, 100.0) or fraction in (0.0, 1.0):
             return text.replace("-", "−")
-    return "> 99.999" if fraction > 0.5 else "< 0.00001"
+    return "> 99.99" if fraction > 0.5 else "< 0.01"
 
 
 def count(value: Count | None) -> str:
     """``21/29 = 72 %``; empty for no samples."""
     if value is None or value.n == 0:
         return MISSING
-    return f"{value.k:,}/{value.n:,} = {percent(value.rate, value.n)}"
+    shown = percent(value.rate, value.n)
+    return f"{value.k:,}/{value.n:,} {'' if shown[0] in '<>' else '= '}{shown}"
 
 
 def of(value: Count | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.report.document import Block, Bullets, Cause, Item, Paragraph
@@ -31,9 +32,13 @@ def _is_below(finding: Finding, causes: tuple[Finding, ...]) -> bool:
 
 
 def _known(finding: Finding) -> Item:
-    """A finding in one line: an ``info``, or the symptom of one."""
-    parts = [finding.summary, clauses(_new(finding.evidence, finding.summary)), *finding.actions[:ACTIONS_IN_PLACE]]
-    return Item(lead=f"{finding.title} · {finding.code}:", text=" ".join(sentence(part) for part in parts if part))
+    """A thing to know in two sentences: what it is, and the one step most worth taking."""
+    return Item(lead=_label(finding), text=" ".join(map(sentence, (finding.summary, *finding.actions[:1]))))
+
+
+def _label(finding: Finding) -> str:
+    """``Target missed · LD208 · info:``; its title would say what the summary says."""
+    return f"{sentence(words(finding.name)).rstrip('.')} · {finding.code} · {finding.severity}:"
 
 
 def cause(finding: Finding, rank: int, view: View) -> Cause:
@@ -61,9 +66,7 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
 
 def _symptom(finding: Finding) -> Item:
     parts = (finding.summary, clauses(_new(finding.evidence, finding.summary)))
-    return Item(
-        lead=f"{finding.title} · {finding.code} · {finding.severity}:", text=" ".join(sentence(part) for part in parts)
-    )
+    return Item(lead=_label(finding), text=" ".join(sentence(part) for part in parts))
 
 
 def _new(evidence: tuple[Evidence, ...], summary: str) -> list[str]:
@@ -86,10 +89,20 @@ def _plain(text: str) -> str:
     return _WORDS.sub(" ", text.lower()).strip(" .")
 
 
+def words(kebab: str) -> str:
+    """``ctc-blank-collapse`` as ``CTC blank collapse``."""
+    return re.sub(r"\bctc\b", "CTC", kebab.replace("-", " ").replace("relu", "ReLU"))
+
+
+def plain_in(text: str, others: Iterable[str]) -> bool:
+    """Whether one of ``others`` already says ``text``, capitals and punctuation aside."""
+    return any(_plain(text) in _plain(other) for other in others)
+
+
 def sentence(text: str) -> str:
     """``text`` with a full stop and a capital first letter; code, numbers, and names before a number stay as they are."""
     text = text.strip()
     if not text:
         return ""
-    first = text[0].upper() if re.match(r"[a-z]+[ ,:;](?!\d)", text) else text[0]
+    first = text[0].upper() if re.match(r"[a-z]+(?:$|[ ,:;-])(?!\d+/)", text) else text[0]
     return f"{first}{text[1:]}{'' if text[-1] in '.!?:…' else '.'}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 
 from lightning_diag.history import CaptureFacts, RunContext
 from lightning_diag.report import numbers
-from lightning_diag.report.document import Block, Bullets, Column, Item, Paragraph, Table, table
+from lightning_diag.report.document import Block, Bullets, Column, Item, Paragraph, table
 from lightning_diag.report.escape import name, visible
+from lightning_diag.report.sections.causes import words
 from lightning_diag.report.view import View
 
 NOTES = 30
@@ -17,11 +17,6 @@ NOTES = 30
 
 HPARAMS = 40
 """Hyper-parameters that are printed; the others are counted."""
-
-
-def words(kebab: str) -> str:
-    """``ctc-blank-collapse`` as ``CTC blank collapse``."""
-    return re.sub(r"\bctc\b", "CTC", kebab.replace("-", " "))
 
 
 def checked_and_clear(view: View) -> tuple[Block, ...]:
@@ -150,14 +145,17 @@ def _devices(context: RunContext) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _thresholds(view: View) -> Table | None:
-    rows = [
-        (code, ", ".join(f"{words(key.replace('_', ' '))} {_threshold(value)}" for key, value in values.items()))
+def _thresholds(view: View) -> Paragraph | None:
+    """Every threshold in use, in one paragraph: whoever looks for one searches for its code."""
+    parts = [
+        f"{code}: {', '.join(_threshold(key, value) for key, value in values.items())}"
         for code, values in sorted(view.diagnosis.thresholds.items())
         if values
     ]
-    return table((Column("rule"), Column("thresholds")), rows) if rows else None
+    text = " · ".join(parts)
+    return Paragraph(lead="Thresholds", text=text) if text else None
 
 
-def _threshold(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+def _threshold(key: str, value: object) -> str:
+    shown = f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{key.replace('_', ' ')} {shown}"

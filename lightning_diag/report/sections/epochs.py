@@ -11,7 +11,9 @@ from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, shown, with_interval
 
 ROWS = 24
-"""Rows of the table: what fits on one screen."""
+"""Rows of a thinned table: what fits on one screen."""
+WHOLE = 36
+"""Longest table that is not thinned: leaving out a third gains little."""
 TELLING = frozenset(
     {"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"}
 )
@@ -46,7 +48,7 @@ def epochs(view: View) -> tuple[Block, ...]:
 def thinned(telling: list[bool], rows: int) -> list[int]:
     """Positions to show: both ends, the telling ones (at most half the rows, evenly chosen), and even steps between."""
     size = len(telling)
-    if size <= rows:
+    if size <= rows * WHOLE // ROWS:
         return list(range(size))
     marked = [i for i, tells in enumerate(telling) if tells]
     kept = {0, size - 1, *_evenly(marked, rows // 2)}

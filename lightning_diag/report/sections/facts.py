@@ -151,7 +151,7 @@ def _padding(view: View) -> str:
 def pretrained(view: View) -> tuple[Block, ...]:
     """The verdict with its reason, block by block, and the line that would load what was not loaded."""
     facts = view.history.context.pretrain
-    if facts is None:
+    if facts is None or (facts.verdict == "cannot tell" and not facts.checkpoint):
         return ()
     what = f"{quoted(facts.checkpoint, 100)} → {quoted(facts.module)}" if facts.checkpoint and facts.module else ""
     lead = f"{facts.verdict[:1].upper()}{facts.verdict[1:]}"

@@ -8,14 +8,16 @@ from __future__ import annotations
 from lightning_diag.findings import Finding
 from lightning_diag.report.document import Block, Bullets, Item
 from lightning_diag.report.escape import quoted
-from lightning_diag.report.sections.causes import ACTIONS_IN_PLACE, sentence
-from lightning_diag.report.view import View, shown, title
+from lightning_diag.report.sections.causes import ACTIONS_IN_PLACE, plain_in, sentence
+from lightning_diag.report.view import View, title
 
 FAMILIES = {
     "1": "Model and training", "2": "Model and training", "3": "Data", "4": "Model and training",
     "5": "Weights", "6": "Data", "7": "Loop",
 }  # fmt: skip
 """First digit of a code: where its remedy is applied."""
+EXPERIMENTS = 3
+"""Experiments for lesser findings; more would be a list that nobody runs."""
 ORDER = ("Now", "Loop", "Weights", "Data", "Model and training", "Next experiments")
 
 
@@ -27,11 +29,14 @@ def plan(view: View) -> tuple[Block, ...]:
     for finding in causes:
         steps[FAMILIES.get(finding.code[2:3], "Now")] += finding.actions[ACTIONS_IN_PLACE:]
     steps["Next experiments"] += _experiments(view, causes)
-    said: set[str] = {action for finding in causes for action in finding.actions[:ACTIONS_IN_PLACE]}
+    said = [text for finding in causes for text in (*finding.actions[:ACTIONS_IN_PLACE], finding.next_test)]
     items = []
     for key in ORDER:
-        new = [text for text in dict.fromkeys(steps[key]) if text not in said]
-        said.update(new)
+        new: list[str] = []
+        for text in steps[key]:
+            if not plain_in(text, said):
+                new.append(text)
+                said.append(text)
         if new:
             items.append(Item(lead=f"{key}:", text=" ".join(sentence(text) for text in new)))
     return (Bullets(items=tuple(items), ordered=True),) if items else ()
@@ -40,7 +45,10 @@ def plan(view: View) -> tuple[Block, ...]:
 def _keep(view: View) -> str:
     """Which weights to go on with, when the last ones are not the best."""
     best, final, signal = view.best, view.final, view.metric[0]
-    if best is None or final is None or not view.diagnosis.causes:
+    causes = view.diagnosis.causes
+    if best is None or final is None or not causes:
+        return ""
+    if any("keep the checkpoint" in text.lower() for finding in causes for text in (finding.why, *finding.actions)):
         return ""
     start = view.history.context.baseline
     better_start = start is not None and start.correct is not None and signal == "val/acc"
@@ -52,8 +60,7 @@ def _keep(view: View) -> str:
     path = view.history.context.stop.best_checkpoint
     at = f" ({quoted(path, 80)})" if path else ""
     return (
-        f"Go on from epoch {best.epoch}{at}, not from the last weights: {title(signal)} "
-        f"{shown(signal, best.values[signal])} against {shown(signal, final.values[signal])}"
+        f"Go on from the weights of epoch {best.epoch}{at}, the best so far by {title(signal)}, not from the last ones"
     )
 
 
@@ -70,4 +77,4 @@ def _first(causes: tuple[Finding, ...]) -> str:
 def _experiments(view: View, causes: tuple[Finding, ...]) -> list[str]:
     """Tests of findings that are printed without one: symptoms and things to know."""
     rest = (f for f in view.diagnosis.findings if f not in causes)
-    return [f.next_test for f in rest if f.next_test]
+    return [f.next_test for f in rest if f.next_test][:EXPERIMENTS]

@@ -71,7 +71,12 @@ def _best(view: View) -> tuple[str, ...] | None:
 
 
 def _best_word(view: View) -> str:
-    return "best after resuming" if view.history.context.resumed_epoch is not None else "best"
+    resumed = view.history.context.resumed_epoch
+    return (
+        "best after resuming"
+        if resumed is not None and view.best is not None and view.best.epoch >= resumed
+        else "best"
+    )
 
 
 def _final(view: View) -> tuple[str, ...] | None:

@@ -46,12 +46,15 @@ def statuses(view: View) -> list[tuple[str, ...]]:
     """The words of every record of the history, most telling first (empty where there is nothing to say)."""
     spread = _spread(view)
     overfits = _overfitting_from(view)
+    established = {f.epoch for f in view.diagnosis.findings if f.code == "LD503"}
     course = _start(view)
     resumed = view.history.context.baseline
     last = len(view.history.epochs) - 1
     words = []
     for at, record in enumerate(view.history.epochs):
         found = [*_events(record), *_judge(view, record, course, spread)]
+        if record.epoch in established:
+            found = ["drop", *(w for w in found if w not in {"drop", "level"})]
         if resumed is not None and record.epoch == resumed.epoch:
             found.insert(0, "baseline")
         if overfits is not None and at > overfits[0] and _worse_but_fitting(record, overfits[1]):

@@ -1,0 +1,87 @@
+"""The word of each epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from lightning_diag.findings import Diagnosis
+from lightning_diag.history import Baseline, Count, EpochRecord, Event, RunContext, RunHistory, StageRecord, StopFacts
+from lightning_diag.report.sections.epochs import thinned
+from lightning_diag.report.sections.status import statuses
+from lightning_diag.report.view import View
+from tests.report import runs
+
+
+def _view(correct, n=29, context=None, start=0, diagnosis=None, **values):
+    records = []
+    for i, k in enumerate(correct):
+        more = {key.replace("_", "/"): series[i] for key, series in values.items()}
+        stages = {"val": StageRecord(n=n, correct=Count(k=k, n=n))}
+        records.append(EpochRecord(epoch=start + i, values={"val/acc": k / n, **more}, stages=stages))
+    return View(
+        history=RunHistory(context=context or RunContext(), epochs=tuple(records)),
+        diagnosis=diagnosis or Diagnosis(verdict=""),
+    )
+
+
+def test_a_resumed_run_drops_and_recovers():
+    found = statuses(View(history=runs.resumed(), diagnosis=runs.resumed_diagnosis()))
+    assert [w[0] for w in found] == ["drop", "recovering", "learning rate restarts", "overfitting", "overfitting"]
+    assert found[-1] == ("overfitting", "stopped")
+
+
+def test_a_healthy_run_improves_to_its_best():
+    found = statuses(_view([5, 12, 20, 22, 22], context=RunContext(stop=StopFacts(status="finished"))))
+    assert found == [(), ("improving",), ("improving",), ("best",), ("level", "final")]
+
+
+def test_noise_of_a_small_validation_set_is_no_drop():
+    assert not any("drop" in w for w in statuses(_view([18, 14, 19, 15, 20, 16])))
+
+
+def test_a_fall_beyond_chance_is_one():
+    assert statuses(_view([180, 150, 185], n=200))[1] == ("drop",)
+
+
+def test_a_loss_that_is_not_finite_diverged():
+    found = statuses(_view([10, 11], train_loss=[1.0, math.nan]))
+    assert found[1][0] == "diverged"
+
+
+def test_a_restored_history_keeps_its_order_and_names_the_start():
+    baseline = Baseline(source="restored history", epoch=1, correct=Count(k=20, n=29))
+    view = _view([10, 20, 4, 12], context=RunContext(baseline=baseline, resumed_epoch=2))
+    assert [" ".join(w) for w in statuses(view)] == ["", "baseline best", "drop", "recovering final"]
+    from lightning_diag.report import render_markdown
+
+    rows = render_markdown(view.history, view.diagnosis).split("## Epochs")[1]
+    assert rows.index("| 0 |") < rows.index("| 1 |") < rows.index("| 2 |")
+    assert rows.count("| 1 |") == 1
+
+
+def test_events_are_named():
+    view = _view([10, 11])
+    records = (
+        replace(view.history.epochs[0], events=(Event(kind="resume"), Event(kind="best"))),
+        view.history.epochs[1],
+    )
+    assert statuses(replace(view, history=replace(view.history, epochs=records)))[0] == ("resumed",)
+
+
+def test_a_series_without_counts_is_judged_by_its_own_noise():
+    values = [0.50, 0.52, 0.51, 0.54, 0.53, 0.56, 0.20, 0.40]
+    history = RunHistory(epochs=tuple(EpochRecord(epoch=i, values={"val/acc": v}) for i, v in enumerate(values)))
+    assert [bool({"drop"} & set(w)) for w in statuses(View(history=history, diagnosis=Diagnosis(verdict="")))] == [
+        False
+    ] * 6 + [True, False]
+
+
+def test_thinning_keeps_both_ends_and_what_tells():
+    telling = [i in {500, 777} for i in range(1000)]
+    kept = thinned(telling, 24)
+    assert {0, 500, 777, 999} <= set(kept)
+    assert len(kept) == 24
+    assert thinned([True] * 1000, 24)[-1] == 999
+    assert len(thinned([True] * 1000, 24)) == 24
+    assert thinned([False] * 30, 24) == list(range(30))

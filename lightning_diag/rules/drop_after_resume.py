@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import Count, RunHistory
+from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, best_count, counts, pretrained
-from lightning_diag.words import number, of, p, percent
+from lightning_diag.rules.reading import ALPHA, counts
+from lightning_diag.rules.resuming import circumstances, not_excluded, recovery
+from lightning_diag.words import number, of, p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,16 @@ class DropAfterResume(Rule):
                 expected=expected,
                 p_value=p_value,
             ),
-            *_circumstances(history, epoch),
+            *circumstances(history, epoch),
         )
         return self.finding(
             severity="error",
             confidence=0.99 if p_value is not None else 0.8,
             claim="established",
             title=f"Drop in the first epoch after resuming; learning rate too high at resume is likely (epoch {epoch})",
-            summary=f"The first epoch after resuming destroyed a working model: {fell}{_recovery(history, expected, p_value)}.",
+            summary=f"The first epoch after resuming destroyed a working model: {fell}{recovery(history, expected, p_value)}.",
             evidence=evidence,
-            against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in _others(history)),
+            against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in not_excluded(history)),
             why="What follows relearns, at best, what the checkpoint could do already. Keep the checkpoint that you started from.",
             actions=(
                 "resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",
@@ -82,43 +83,3 @@ class DropAfterResume(Rule):
             epoch=epoch,
             explains=("LD506", "LD208", "LD102"),
         )
-
-
-def _recovery(history: RunHistory, start: float, p_value: float | None) -> str:
-    best = best_count(history, "val") if p_value is not None else None
-    return " and never came back to where it had started" if best and best[1].rate < start else ""
-
-
-def _circumstances(history: RunHistory, epoch: int) -> list[Evidence]:
-    """Training that goes well meanwhile, and the learning rate it went with."""
-    out = []
-    train: Count | None = dict(counts(history, "train")).get(epoch)
-    if train and train.rate > 0.5:
-        out.append(
-            Evidence(
-                signal="train/acc",
-                text=f"training was at {percent(train.rate)} in that epoch: fast learning, not a broken model",
-                epoch=epoch,
-                observed=train.rate,
-            )
-        )
-    optim = history.context.optim
-    at = history.record(epoch)
-    lr = (at.values.get("lr") if at else None) or optim.lr
-    if lr is not None:
-        schedule = f" with {optim.scheduler}" if optim.scheduler else ""
-        out.append(
-            Evidence(
-                signal="lr", text=f"learning rate {number(lr)}{schedule}, no warm-up recorded", epoch=epoch, observed=lr
-            )
-        )
-    return out
-
-
-def _others(history: RunHistory) -> list[tuple[str, str]]:
-    out = [("optim", "lost optimiser state or a re-initialised head"), ("data", "changed preprocessing")]
-    return (
-        out
-        if pretrained(history)
-        else [*out, ("pretrain", "weights that were not restored, or those of another checkpoint")]
-    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import late, loss_scale, stuck
-from lightning_diag.words import number, percent
+from lightning_diag.rules.instability import replaced, restless, spike, stays_high
+from lightning_diag.words import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +36,13 @@ class LearningRateTooHigh(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        signs = [sign for sign in (self._spike(history), self._replaced(history), self._restless(history)) if sign]
-        harm = _harm(history, self.noise, self.level)
+        possible = (
+            spike(history, self.spike),
+            replaced(history, self.replaced),
+            restless(history, self.restless, self.level),
+        )
+        signs = [sign for sign in possible if sign]
+        harm = stays_high(history, self.noise, self.level)
         if not signs or harm is None:
             return None
         lr = history.context.optim.lr
@@ -87,53 +90,3 @@ class LearningRateTooHigh(Rule):
             ),
             excludes=("LD103",),
         )
-
-    def _spike(self, history: RunHistory) -> Evidence | None:
-        first, peaks = history.series("loss/first").finite, history.series("loss/step_max").finite
-        if not len(first) or not len(peaks):
-            return None
-        usual = max(first.values[0], loss_scale(history) or 0.0)
-        epoch, peak = max(list(peaks)[:2], key=lambda pair: pair[1])
-        if usual <= 0 or peak < self.spike * usual:
-            return None
-        text = f"a step of epoch {epoch} had a loss of {number(peak)}, {number(peak / usual)} times that of the untrained model"
-        return Evidence(signal="loss/step_max", text=text, epoch=epoch, observed=peak, expected=usual)
-
-    def _replaced(self, history: RunHistory) -> Evidence | None:
-        ratio, norm = history.series("update/ratio").finite, history.series("param/norm").finite
-        if not len(ratio) or max(ratio.values) < self.replaced or (len(norm) > 1 and norm.values[-1] < norm.values[0]):
-            return None
-        epoch, value = max(ratio, key=lambda pair: pair[1])
-        text = f"the updates of epoch {epoch} were {percent(value)} of the weights themselves"
-        return Evidence(signal="update/ratio", text=text, epoch=epoch, observed=value, expected=self.replaced)
-
-    def _restless(self, history: RunHistory) -> Evidence | None:
-        values = history.series("train/loss").finite.values
-        half = values[len(values) // 2 :]
-        if len(half) < 5 or late(half) <= 0 or statistics.noise(half) < self.restless * late(half):
-            return None
-        if late(half) < self.level * (loss_scale(history) or math.inf):
-            return None
-        text = (
-            f"the training loss jumps by {percent(statistics.noise(half) / late(half))} of itself from epoch to epoch"
-        )
-        return Evidence(
-            signal="train/loss", text=text, observed=statistics.noise(half) / late(half), expected=self.restless
-        )
-
-
-def _harm(history: RunHistory, noise: float, level: float) -> Evidence | None:
-    """What it cost: training got nowhere, or stays restless far above zero."""
-    values = history.series("train/loss").finite.values
-    if stuck(history):
-        return Evidence(
-            signal="train/loss",
-            text="training got no further than an answer that ignores the input",
-            observed=values[-1] if values else None,
-        )
-    half = values[len(values) // 2 :]
-    scale = loss_scale(history)
-    if len(half) < 3 or not scale or late(half) < level * scale or statistics.noise(half) < noise * late(half):
-        return None
-    text = f"the training loss stays at {number(late(half))}, moving by {number(statistics.noise(half))} per epoch"
-    return Evidence(signal="train/loss", text=text, observed=late(half), expected=level * scale)

@@ -10,7 +10,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import counts, late, learned
+from lightning_diag.rules.reading import after, counts, learned
+from lightning_diag.rules.rising import rose
 from lightning_diag.words import number, of, percent
 
 
@@ -36,8 +37,7 @@ class OverConfidence(Rule):
             raise CannotTellError("no finite positive validation loss")
         now, then = loss.values[-1], next((c for e, c in counts(history, "val") if e >= best[0]), None)
         last = counts(history, "val")[-1][1]
-        rose = now >= best[1] * (1 + self.rise) and late(loss.values) >= best[1] * (1 + self.rise / 2)
-        if not rose or then is None or learned(history) is False:
+        if not rose(best[1], after(loss, best[0]), self.rise) or then is None or learned(history) is False:
             return None
         if now - best[1] < self.noise * statistics.noise(loss.values) or _fell(then.rate, last.rate, then.n):
             return None

@@ -9,7 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, count_from, final_count, gap, late, learned, seen
+from lightning_diag.rules.reading import after, count_from, final_count, gap, learned, seen
+from lightning_diag.rules.rising import accuracy_against, errors_apart, rose, training_improved
 from lightning_diag.words import number, of, percent, points
 
 
@@ -44,10 +45,10 @@ class Overfitting(Rule):
             raise CannotTellError(f"{len(loss)} finite validation losses, at least {self.min_epochs} are needed")
         rising = after(loss, best[0])
         now = rising.values[-1]
-        needed = self.rise / 2 if _errors_apart(history, self.errors) else self.rise
-        if best[1] <= 0 or len(rising) < 2 or not _rose(best[1], rising, needed):
+        needed = self.rise / 2 if errors_apart(history, self.errors) else self.rise
+        if best[1] <= 0 or len(rising) < 2 or not rose(best[1], rising, needed):
             return None
-        if now - best[1] < self.noise * statistics.noise(loss.values) or not _training_improved(history, best[0]):
+        if now - best[1] < self.noise * statistics.noise(loss.values) or not training_improved(history, best[0]):
             return None
         if learned(history) is False or not self._costs_accuracy(history, best[0]):
             return None
@@ -83,7 +84,7 @@ class Overfitting(Rule):
             title=title,
             summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
             evidence=tuple(evidence),
-            against=_against(history, epoch),
+            against=accuracy_against(history, epoch),
             why="Later epochs memorise the training set; the last weights are worse than those of the best epoch.",
             actions=(
                 f"use the weights of epoch {epoch} (ModelCheckpoint(monitor=...), early stopping)",
@@ -95,31 +96,3 @@ class Overfitting(Rule):
             epoch=epoch,
             explains=("LD203", "LD207", "LD602"),
         )
-
-
-def _rose(best: float, rising: Series, share: float) -> bool:
-    return rising.values[-1] >= best * (1 + share) and late(rising.values) >= best * (1 + share / 2)
-
-
-def _errors_apart(history: RunHistory, limit: float) -> bool:
-    """Whether the token error rates of both stages lie ``limit`` apart at the end."""
-    train, val = history.series("ctc/train/ter").finite, history.series("ctc/val/ter").finite
-    return bool(len(train) and len(val)) and late(val.values) - late(train.values) > limit
-
-
-def _training_improved(history: RunHistory, epoch: int) -> bool:
-    """Training got better after the best validation epoch, or had nothing left to gain."""
-    loss = after(history.series("train/loss").finite, epoch)
-    if len(loss) >= 2:
-        return late(loss.values) < loss.values[0]
-    accuracy = after(history.series("train/acc").finite, epoch)
-    return len(accuracy) >= 2 and late(accuracy.values) >= accuracy.values[0]
-
-
-def _against(history: RunHistory, epoch: int) -> tuple[Evidence, ...]:
-    """Validation accuracy that did not fall speaks for mere over-confidence."""
-    then, now = count_from(history, epoch), final_count(history, "val")
-    if then is None or now is None or now.rate < then.rate:
-        return ()
-    text = f"validation accuracy did not fall with it: {of(then)} in epoch {epoch}, {of(now)} at the end"
-    return (Evidence(signal="val/acc", text=text, observed=now.rate, expected=then.rate),)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import gap, late, loss_scale
-from lightning_diag.words import number, of
+from lightning_diag.rules.splits import harm_of_shift, means_differ, scale_differs, told_apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +34,11 @@ class SplitShift(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        stretched = _scale(history, self.scale)
-        found = stretched or _means(history, self.smd, self.alpha) or _told_apart(history, self.auc, self.alpha)
+        stretched = scale_differs(history, self.scale)
+        found = stretched or means_differ(history, self.smd, self.alpha) or told_apart(history, self.auc, self.alpha)
         if found is None:
             return None
-        harm = self._harm(history)
+        harm = harm_of_shift(history, self.gap, self.loss)
         if history.context.data.train.augmented and not harm:
             return None  # what augmentation does to the training inputs
         return self.finding(
@@ -84,61 +82,3 @@ class SplitShift(Rule):
             else (),
             excludes=("LD606",),
         )
-
-    def _harm(self, history: RunHistory) -> str:
-        """What it costs, as a clause; empty when nothing shows it."""
-        ends = gap(history)
-        if ends and statistics.difference(*ends).low > self.gap:
-            return f"training {of(ends[0])}, validation {of(ends[1])}"
-        train = history.series("probe/train_loss").finite or history.series("train/loss").finite
-        val = history.series("val/loss").finite
-        if (
-            len(train)
-            and len(val)
-            and late(val.values) > self.loss * max(late(train.values), 0.1 * (loss_scale(history) or 0.0)) > 0
-            and ends is None
-        ):
-            return f"training loss {number(late(train.values))}, validation loss {number(late(val.values))}"
-        return ""
-
-
-def _scale(history: RunHistory, limit: float) -> Evidence | None:
-    train, val = history.context.data.train, history.context.data.val
-    if not train.input_std or val.input_std is None:
-        return None
-    ratio = max(val.input_std, 1e-12) / train.input_std
-    moved = abs((val.input_mean or 0.0) - (train.input_mean or 0.0)) / train.input_std
-    if 1 / limit < ratio < limit and moved < limit:
-        return None
-    text = f"inputs are {number(train.input_mean or 0.0)} ± {number(train.input_std)} in training and {number(val.input_mean or 0.0)} ± {number(val.input_std)} in validation"
-    return Evidence(signal="data.val.input_std", text=text, observed=val.input_std, expected=train.input_std)
-
-
-def _means(history: RunHistory, limit: float, alpha: float) -> Evidence | None:
-    data = history.context.data
-    if (
-        data.shift_smd is None
-        or data.shift_smd < limit
-        or (data.shift_pvalue is not None and data.shift_pvalue > alpha)
-    ):
-        return None
-    if data.shift_pvalue is None and (data.shift_auc or 0.0) < 0.7:
-        return None
-    text = f"feature means differ by {number(data.shift_smd)} standard deviations on average"
-    return Evidence(
-        signal="data.shift_smd", text=text, observed=data.shift_smd, expected=0.0, p_value=data.shift_pvalue
-    )
-
-
-def _told_apart(history: RunHistory, limit: float, alpha: float) -> Evidence | None:
-    data = history.context.data
-    if (
-        data.shift_auc is None
-        or data.shift_auc < limit
-        or (data.shift_pvalue is not None and data.shift_pvalue > alpha)
-    ):
-        return None
-    text = f"a linear classifier tells training from validation inputs (area under the curve {number(data.shift_auc)})"
-    return Evidence(
-        signal="data.shift_auc", text=text, observed=data.shift_auc, expected=0.5, p_value=data.shift_pvalue
-    )

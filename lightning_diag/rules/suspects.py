@@ -1,0 +1,69 @@
+"""Why validation may be at chance: what was seen, and the causes that nothing recorded has settled."""
+
+from __future__ import annotations
+
+import math
+
+from lightning_diag import statistics
+from lightning_diag.findings import Evidence
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.reading import (
+    best_count,
+    classes,
+    final_count,
+    pretrained,
+    trivial_loss,
+    trivial_rate,
+)
+from lightning_diag.words import number, of, p, percent
+
+
+def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
+    """Validation accuracy and loss beside those of an answer that ignores the input."""
+    out = []
+    last, best, rate = final_count(history, "val"), best_count(history, "val"), trivial_rate(history)
+    if last and best and rate:
+        p_value = statistics.binomial(last, rate, "greater")
+        text = f"validation {of(last)} is chance ({percent(rate)}, {p(p_value)}), {of(best[1])} at best"
+        out.append(Evidence(signal="val/acc", text=text, observed=last.rate, expected=rate, p_value=p_value))
+    loss, trivial = history.series("val/loss").finite, trivial_loss(history)
+    if len(loss) and trivial:
+        known = f" = ln {classes(history)}" if classes(history) and abs(trivial - _ln(history)) < 1e-9 else ""
+        text = f"validation loss {number(loss.values[-1])} against {number(trivial)}{known} for an answer that ignores the input"
+        out.append(Evidence(signal="val/loss", text=text, observed=loss.values[-1], expected=trivial))
+    return tuple(out)
+
+
+def _ln(history: RunHistory) -> float:
+    return math.log(classes(history) or 1)
+
+
+def what_training_did(history: RunHistory) -> str:
+    """How well training went, as a clause."""
+    loss = history.series("train/loss").finite
+    if len(loss):
+        return f"the training loss fell to {number(loss.values[-1])}"
+    count = final_count(history, "probe") or final_count(history, "train")
+    return f"training reached {of(count)}" if count else "training improved"
+
+
+def unverified(history: RunHistory, few: int) -> list[Evidence]:
+    """The causes to settle first; what a recorded signal has settled is left out."""
+    context, out = history.context, []
+    if pretrained(history) is None:
+        text = "whether pretrained weights reached the model: compare them with PretrainLoadVerifier(checkpoint=...)"
+        out.append(("pretrain", text))
+    labels = "whether validation uses the same label map and pairing as training: print 20 validation samples with their class names"
+    out.append(("data.val", labels))
+    size, number_of_classes = context.data.train.size, classes(history)
+    if size and number_of_classes and size / number_of_classes < few:
+        each = round(size / number_of_classes)
+        text = (
+            f"whether {each} samples per class were merely memorised: train on half as many; unchanged means memorised"
+        )
+        out.append(("data.train.size", text))
+    if context.data.shift_auc is None and context.data.shift_smd is None:
+        out.append(
+            ("data.shift", "whether both splits are preprocessed alike: compare mean and spread of one batch of each")
+        )
+    return [Evidence(signal=signal, text=f"not verified: {text}") for signal, text in out]

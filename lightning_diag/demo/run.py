@@ -43,7 +43,7 @@ def overfitting(folder: Path) -> Path:
 
 def ctc(folder: Path) -> Path:
     """A line reader whose pretrained encoder is silently not loaded (``strict=False`` with a prefix too many)."""
-    style = LineStyle(pairs=True, tokens=(2, 4))
+    style = LineStyle(tokens=(3, 6))
     checkpoint = _stage_one(folder, style)
     module = LineReader(CRNN(style.classes))
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
@@ -51,7 +51,7 @@ def ctc(folder: Path) -> Path:
     for parameter in module.net.encoder.parameters():
         parameter.requires_grad_(False)
     callbacks = all_callbacks(checkpoint=str(checkpoint), module="net.encoder", dirpath=folder)
-    _fit_lines(module, folder, style, count=400, epochs=20, callbacks=callbacks)
+    _fit_lines(module, folder, style, count=240, epochs=14, callbacks=callbacks)
     return folder
 
 
@@ -105,9 +105,9 @@ def _trainer(folder: Path, *, epochs: int, callbacks: list[Any]) -> Trainer:
 
 def _stage_one(folder: Path, style: LineStyle) -> Path:
     """Train the encoder once, on plenty of lines, and save it as Lightning does."""
-    trainer = _trainer(folder / "stage1", epochs=6, callbacks=[])
+    trainer = _trainer(folder / "stage1", epochs=4, callbacks=[])
     module = LineReader(CRNN(style.classes))
-    trainer.fit(module, line_loader(DigitLines(1500, "train", SEED, style), shuffle=True, seed=SEED))
+    trainer.fit(module, line_loader(DigitLines(600, "train", SEED, style), 8, shuffle=True, seed=SEED))
     path = folder / "stage1.ckpt"
     trainer.save_checkpoint(path)
     return path
@@ -116,6 +116,6 @@ def _stage_one(folder: Path, style: LineStyle) -> Path:
 def _fit_lines(
     module: LightningModule, folder: Path, style: LineStyle, *, count: int, epochs: int, callbacks: list[Any]
 ) -> None:
-    train = line_loader(DigitLines(count, "train", SEED + 1, style), shuffle=True, seed=SEED)
-    val = line_loader(DigitLines(120, "val", SEED, style))
+    train = line_loader(DigitLines(count, "train", SEED + 1, style), 8, shuffle=True, seed=SEED)
+    val = line_loader(DigitLines(100, "val", SEED, style))
     _trainer(folder, epochs=epochs, callbacks=callbacks).fit(module, train, val)

@@ -37,7 +37,8 @@ class ValidationSetTooSmall(Rule):
         epoch, count = best
         interval, guess = statistics.wilson(count), statistics.wilson(Count(k=count.n // 2, n=count.n))
         wide, number_of_classes = interval.high - interval.low, classes(history)
-        each = count.n / number_of_classes if number_of_classes else None
+        lines = history.context.task == "ctc"  # a line holds many tokens: lines per token say nothing
+        each = count.n / number_of_classes if number_of_classes and not lines else None
         small = guess.high - guess.low >= self.width or (each is not None and each < self.per_class)
         claim = _claim_at_stake(history)
         if not small and not claim and wide < self.notable:

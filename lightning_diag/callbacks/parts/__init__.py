@@ -11,6 +11,7 @@ from lightning_diag.callbacks.parts.loggers import LoggerPart
 from lightning_diag.callbacks.parts.loss import LossPart
 from lightning_diag.callbacks.parts.optimisation import OptimisationPart
 from lightning_diag.callbacks.parts.output import OutputPart
+from lightning_diag.callbacks.parts.probe import ProbePart
 from lightning_diag.callbacks.parts.stages import StagePart
 from lightning_diag.callbacks.parts.stopping import StoppingPart
 from lightning_diag.callbacks.parts.timeline import TimelinePart
@@ -30,6 +31,7 @@ def default_parts(added: Sequence[Part] = ()) -> list[Part]:
         TimelinePart(),
         OptimisationPart(),
         LossPart(),
+        ProbePart(),
         DataPart(),
         EndingPart(),
         *stopping,

@@ -1,0 +1,93 @@
+"""A few batches once more in eval mode, outside the steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.metrics.classification import StageMetrics
+from lightning_diag.signals.norms import NormWatch
+from lightning_diag.signals.probe import BATCHES, ModuleProbe, ProbeOutput
+
+_SHARDED = ("FSDP", "DeepSpeed", "ModelParallel")
+"""Strategies whose forward is collective: a probe on one rank alone would wait for the others."""
+
+
+class ProbePart(Part):
+    """Training samples as validation sees them: no dropout, running statistics, weights that stand still."""
+
+    title = "probe"
+
+    def __init__(self) -> None:
+        self.probe: ModuleProbe | None = None
+        self.norms: NormWatch | None = None
+        self._ran = False
+
+    def fit_start(self, run: Run) -> None:
+        """Prepare; sharded modules are not probed."""
+        wanted = BATCHES if run.options.probe_batches is None else run.options.probe_batches
+        sharded = any(word in type(run.trainer.strategy).__name__ for word in _SHARDED)
+        self.probe = ModuleProbe(run.module, batches=0 if sharded else wanted)
+        self.norms = NormWatch(run.module)
+
+    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> None:
+        """Watch the first steps."""
+        if self.probe is not None and stage in ("train", "val"):
+            self.probe.before(stage)
+
+    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep what the predicting part was given."""
+        if self.probe is not None and stage in ("train", "val"):
+            self.probe.after(stage, run.observation)
+
+    def validation_epoch_end(self, run: Run) -> None:
+        """Evaluate the probe with the weights that validation saw."""
+        if not run.trainer.sanity_checking:
+            self._run(run)
+
+    def interval_end(self, run: Run) -> None:
+        """Evaluate it here where there is no validation; read the normalisation layers once."""
+        if not self._ran and run.recorder.pending:
+            self._run(run)
+        self._ran = False
+        found = None if self.norms is None else self.norms.read()
+        if found is not None and run.recorder.context.model.norm_shift is None:
+            run.recorder.update(model=replace(run.recorder.context.model, norm_shift=found[0], norm_scale=found[1]))
+
+    def close(self, run: Run) -> None:
+        """Remove all hooks."""
+        if self.probe is not None:
+            self.probe.close()
+        if self.norms is not None:
+            self.norms.remove()
+
+    def _run(self, run: Run) -> None:
+        assert self.probe is not None
+        result = self.probe.run(run.trainer.precision_plugin.val_step_context)
+        self._ran = True
+        if result is None:
+            return
+        run.recorder.values(_counted(result.train) | result.values)
+        known = run.recorder.context.model
+        if result.nondeterministic is not None:
+            largest = max(result.nondeterministic, known.nondeterministic_eval or 0.0)
+            run.recorder.update(model=replace(known, nondeterministic_eval=largest))
+
+
+def _counted(outputs: tuple[ProbeOutput, ...]) -> dict[str, float]:
+    """Loss and accuracy of the probe, counted as the stages are."""
+    metrics = StageMetrics()
+    for out in outputs:
+        counts = out.task in ("multiclass", "binary", "multilabel", "dense", "soft")
+        metrics.accumulate(
+            out.preds if counts else None,
+            out.target if counts else None,
+            task=out.task,
+            kind=out.kind,
+            class_dim=out.class_dim,
+            ignore_index=out.ignore_index,
+            loss=out.loss,
+        )
+    values = metrics.result().values()
+    return {f"probe/train_{name}": values[name] for name in ("loss", "acc") if name in values}

@@ -35,6 +35,7 @@ SIGNALS: Mapping[str, str] = {
     "val/ece": "expected calibration error, 15 equal-width bins",
     "probe/train_loss": "loss of a fixed probe of the training set in eval mode",
     "probe/train_acc": "accuracy of a fixed probe of the training set in eval mode (as a count: ``stages['probe']``)",
+    "probe/train_n": "samples (positions) of that probe; with the accuracy it makes a count",
     "grad/norm": "mean global L2 norm of the gradient before clipping, over the sampled steps",
     "grad/norm_max": "largest global gradient norm of the sampled steps",
     "grad/cosine": "mean cosine between gradients of consecutive sampled steps",

@@ -19,7 +19,7 @@ class LabelNoise(Rule):
 
     code: ClassVar[str] = "LD606"
     name: ClassVar[str] = "label-noise"
-    needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:probe|stage:train")
+    needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:probe|stage:train|probe/train_acc")
     min_epochs: ClassVar[int] = 2
 
     margin: float = 0.05

@@ -56,6 +56,7 @@ class NonFiniteInputs(Rule):
             next_test="count torch.isfinite over the whole data set, by column and by file",
             scope="data",
             explains=(
+                "LD706",
                 "LD101",
                 "LD102",
                 "LD106",

@@ -84,7 +84,19 @@ class NonFiniteLoss(Rule):
             ),
             next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
             epoch=epoch,
-            explains=("LD102", "LD106", "LD115", "LD202", "LD203", "LD204", "LD301", "LD302", "LD208", "LD113"),
+            explains=(
+                "LD706",
+                "LD102",
+                "LD106",
+                "LD115",
+                "LD202",
+                "LD203",
+                "LD204",
+                "LD301",
+                "LD302",
+                "LD208",
+                "LD113",
+            ),
         )
 
 

@@ -18,7 +18,7 @@ class NotLearning(Rule):
 
     code: ClassVar[str] = "LD115"
     name: ClassVar[str] = "not-learning"
-    needs: ClassVar[tuple[str, ...]] = ("train/loss|stage:train|stage:probe",)
+    needs: ClassVar[tuple[str, ...]] = ("train/loss|stage:train|stage:probe|probe/train_acc",)
     min_epochs: ClassVar[int] = 2
 
     fall: float = 0.5

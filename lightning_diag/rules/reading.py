@@ -23,8 +23,17 @@ rate measured on healthy random configurations stays below one in a hundred."""
 
 
 def counts(history: RunHistory, stage: str) -> list[tuple[int, Count]]:
-    """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one."""
+    """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one; ``probe`` is the one of training."""
+    if stage == "probe" and not history.stage(stage):
+        sizes, rates = dict(history.series("probe/train_n").finite), history.series("probe/train_acc").finite
+        return [
+            (e, Count(k=round(rate * sizes[e]), n=int(sizes[e]))) for e, rate in rates if _countable(sizes.get(e), rate)
+        ]
     return [(epoch, record.correct) for epoch, record in history.stage(stage) if record.correct and record.correct.n]
+
+
+def _countable(size: float | None, rate: float) -> bool:
+    return size is not None and size >= 1 and 0 <= rate <= 1
 
 
 def final_count(history: RunHistory, stage: str) -> Count | None:
@@ -141,13 +150,16 @@ STAGE_NAMES = {"val": "validation", "train": "training"}
 
 
 def gap(history: RunHistory) -> tuple[Count, Count] | None:
-    """(training, validation) accuracy at the end, on one footing where that was measured.
+    """(training, validation) accuracy at the end, by the measure of training that establishes more of a gap.
 
-    The probe of the training set in eval mode is preferred over the running training accuracy, which dropout and
-    moving weights lower.
+    The running accuracy rests on all samples, and dropout and moving weights lower it; the probe in eval mode has neither
+    fault and few samples. Each understates the gap in its own way.
     """
-    train, val = final_count(history, "probe") or final_count(history, "train"), final_count(history, "val")
-    return (train, val) if train and val else None
+    val = final_count(history, "val")
+    both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
+    if val is None or not both:
+        return None
+    return max(both, key=lambda count: statistics.difference(count, val).low), val
 
 
 def steps_per_epoch(history: RunHistory) -> int | None:
@@ -194,14 +206,12 @@ def loss_scale(history: RunHistory) -> float | None:
 def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:
     """(epoch, training, validation) of the evaluations where validation is established to be ahead by ``margin``.
 
-    Training accuracy is that of the probe in eval mode. Without a probe the running accuracy serves when the module has
-    neither dropout nor batch normalisation: that of the *following* epoch, which the weights only improve.
+    When the module has neither dropout nor batch normalisation, training accuracy is the running one of the *following*
+    epoch, which the weights only improve; else that of the probe in eval mode.
     """
     val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
-    if not probe:
-        model, running = history.context.model, counts(history, "train")
-        if model.dropout is not False or model.batch_norm is not False:
-            return []
+    model, running = history.context.model, counts(history, "train")
+    if model.dropout is False and model.batch_norm is False and len(running) > 1:
         probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
     pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
     return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]

@@ -19,7 +19,7 @@ class Underfitting(Rule):
 
     code: ClassVar[str] = "LD204"
     name: ClassVar[str] = "underfitting"
-    needs: ClassVar[tuple[str, ...]] = ("train/loss", "stage:train|stage:probe")
+    needs: ClassVar[tuple[str, ...]] = ("train/loss", "stage:train|stage:probe|probe/train_acc")
     min_epochs: ClassVar[int] = 6
 
     error: float = 0.15
@@ -34,11 +34,11 @@ class Underfitting(Rule):
         """See the class."""
         if history.context.stop.status == "running":
             raise CannotTellError("the run is still going")
-        train, val = final_count(history, "probe") or final_count(history, "train"), final_count(history, "val")
+        both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
+        train, val = max(both, key=lambda count: count.rate, default=None), final_count(history, "val")
         if train is None or learned(history, "train") is False:
             return None
-        wrong = 1 - statistics.wilson(train).high
-        if wrong < self.error or not self._level(history):
+        if min(1 - statistics.wilson(count).high for count in both) < self.error or not self._level(history):
             return None
         if val and not -self.gap <= self._apart(train, val) <= self.gap:
             return None

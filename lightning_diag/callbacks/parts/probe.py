@@ -76,7 +76,7 @@ class ProbePart(Part):
 
 
 def _counted(outputs: tuple[ProbeOutput, ...]) -> dict[str, float]:
-    """Loss and accuracy of the probe, counted as the stages are."""
+    """Loss, accuracy and size of the probe, counted as the stages are."""
     metrics = StageMetrics()
     for out in outputs:
         counts = out.task in ("multiclass", "binary", "multilabel", "dense", "soft")
@@ -89,5 +89,7 @@ def _counted(outputs: tuple[ProbeOutput, ...]) -> dict[str, float]:
             ignore_index=out.ignore_index,
             loss=out.loss,
         )
-    values = metrics.result().values()
-    return {f"probe/train_{name}": values[name] for name in ("loss", "acc") if name in values}
+    result = metrics.result()
+    values = result.values()
+    found = {f"probe/train_{name}": values[name] for name in ("loss", "acc") if name in values}
+    return found | {"probe/train_n": float(result.n)} if "acc" in values else found

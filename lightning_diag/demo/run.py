@@ -45,13 +45,13 @@ def ctc(folder: Path) -> Path:
     """A line reader whose pretrained encoder is silently not loaded (``strict=False`` with a prefix too many)."""
     style = LineStyle(tokens=(3, 6))
     checkpoint = _stage_one(folder, style)
-    module = LineReader(CRNN(style.classes))
+    module = LineReader(CRNN(style.classes, channels=16, hidden=32), lr=5e-3)
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     module.net.encoder.load_state_dict(state, strict=False)  # keys start with "net.encoder.": nothing matches
     for parameter in module.net.encoder.parameters():
         parameter.requires_grad_(False)
     callbacks = all_callbacks(checkpoint=str(checkpoint), module="net.encoder", dirpath=folder)
-    _fit_lines(module, folder, style, count=240, epochs=14, callbacks=callbacks)
+    _fit_lines(module, folder, style, count=200, epochs=18, callbacks=callbacks)
     return folder
 
 
@@ -106,7 +106,7 @@ def _trainer(folder: Path, *, epochs: int, callbacks: list[Any]) -> Trainer:
 def _stage_one(folder: Path, style: LineStyle) -> Path:
     """Train the encoder once, on plenty of lines, and save it as Lightning does."""
     trainer = _trainer(folder / "stage1", epochs=4, callbacks=[])
-    module = LineReader(CRNN(style.classes))
+    module = LineReader(CRNN(style.classes, channels=16, hidden=32), lr=5e-3)
     trainer.fit(module, line_loader(DigitLines(600, "train", SEED, style), 8, shuffle=True, seed=SEED))
     path = folder / "stage1.ckpt"
     trainer.save_checkpoint(path)

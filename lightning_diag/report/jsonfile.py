@@ -24,8 +24,10 @@ from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, interval
 
 _T = TypeVar("_T")
-EPOCHS = 200
-"""Rows of ``epochs``; longer runs are thinned like the table of the report."""
+VALUES = 4000
+"""Scalars in all rows of ``epochs`` together (about 150 KB); longer runs are thinned like the table of the report."""
+EPOCHS = (24, 200)
+"""Fewest and most rows of ``epochs``."""
 ENTRIES = 1000
 """Entries of any list of the context or of a stage (class names, counts, rows): with 1,000 classes nothing is cut."""
 
@@ -111,7 +113,9 @@ def _moment(role: str, metric: str, epoch: int | None, value: float | None, coun
 
 def _epochs(view: View, left_out: dict[str, int]) -> tuple[EpochEntry, ...]:
     words, records = statuses(view), view.history.epochs
-    kept = thinned([bool(TELLING & set(w)) for w in words], EPOCHS)
+    widest = max((len(record.values) for record in records), default=0)
+    rows = min(max(VALUES // max(widest, 1), EPOCHS[0]), EPOCHS[1])
+    kept = thinned([bool(TELLING & set(w)) for w in words], rows)
     if len(kept) < len(records):
         left_out["epochs"] = len(records)
     return tuple(

@@ -71,9 +71,11 @@ def _decimals(n: int | None) -> int:
 
 def _points(fraction: float, decimals: int) -> str:
     """A fraction in percent, with more decimals where fewer would round it to exactly 0 or 100."""
+    if fraction in {0.0, 1.0}:
+        return f"{100 * fraction:.0f}"
     for digits in range(decimals, 3):
         text = f"{100 * fraction:.{digits}f}"
-        if float(text) not in (0.0, 100.0) or fraction in (0.0, 1.0):
+        if float(text) not in {0.0, 100.0}:
             return text.replace("-", "−")
     return "> 99.99" if fraction > 0.5 else "< 0.01"
 

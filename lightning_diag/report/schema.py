@@ -131,15 +131,19 @@ def adapter() -> TypeAdapter[ReportEntry]:
 
 
 def write_json(entry: ReportEntry) -> str:
-    """``entry`` as JSON text; JSON has no NaN, and a diverged loss is not a missing one, so both are words there."""
+    """``entry`` as JSON text, one line per part.
+
+    JSON has no NaN, and a diverged loss is not a missing one: non-finite numbers are words.
+    """
     from pydantic_core import to_json
 
     plain = adapter().dump_python(entry)
     try:
-        text = to_json(plain, indent=1, inf_nan_mode="strings")
+        parts = {key: to_json(value, inf_nan_mode="strings") for key, value in plain.items()}
     except ValueError:  # half a surrogate pair in a name of the run: no encoding has bytes for it
-        text = to_json(_encodable(plain), indent=1, inf_nan_mode="strings")
-    return text.decode() + "\n"
+        parts = {key: to_json(value, inf_nan_mode="strings") for key, value in _encodable(plain).items()}
+    lines = ",\n".join(f' "{key}": {text.decode()}' for key, text in parts.items())
+    return f"{{\n{lines}\n}}\n"
 
 
 def _encodable(value: Any) -> Any:

@@ -77,3 +77,17 @@ def test_writing_does_not_change_the_history():
     history = runs.resumed()
     render_json(history, runs.resumed_diagnosis())
     assert history == runs.resumed() == replace(history)
+
+
+def test_the_file_of_a_long_run_with_many_classes_and_signals_stays_below_300_kilobytes():
+    history = runs.large(epochs=400)
+    records = tuple(
+        replace(
+            r,
+            values={**r.values, **{f"ctc/val/signal_{i}": r.epoch / 7 for i in range(60)}},
+            stages={**r.stages, "train": r.stages["val"]},
+        )
+        for r in history.epochs
+    )
+    assert len(render_json(replace(history, epochs=records), Diagnosis(verdict="x")).encode()) < 400_000
+    assert len(render_json(runs.large(), Diagnosis(verdict="x")).encode()) < 300_000

@@ -48,7 +48,7 @@ def test_an_empty_history_is_a_verdict_and_nothing_else():
 
 def test_figures_replace_the_lines_of_text():
     text = render_markdown(runs.resumed(), runs.resumed_diagnosis(), figures={"curves": "diagnosis/curves.svg"})
-    assert "![loss, accuracy with intervals, learning rate](<diagnosis/curves.svg>)" in text
+    assert "![loss, validation accuracy with intervals, learning rate](<diagnosis/curves.svg>)" in text
     assert "▁" not in text
 
 
@@ -84,3 +84,16 @@ def test_a_history_without_a_size_of_the_validation_set_has_no_interval():
     text = render_markdown(replace(history, epochs=bare, context=RunContext()), Diagnosis(verdict="x"))
     assert "[" not in text.split("## ")[0]
     assert "does not say how many samples" in text
+
+
+def test_classes_that_are_never_predicted_take_one_sentence():
+    from lightning_diag.history import ClassRow, EpochRecord, StageRecord
+
+    rows = tuple(
+        ClassRow(index=i, support=i + 1, predicted=0 if i else 210, correct=1 if i == 0 else 0) for i in range(20)
+    )
+    stage = StageRecord(n=210, classes=rows)
+    history = RunHistory(epochs=(EpochRecord(epoch=0, values={"val/acc": 1 / 210}, stages={"val": stage}),))
+    text = render_markdown(history, Diagnosis(verdict="x")).split("## Classes")[1]
+    assert "19 classes with 209 samples are never predicted, the largest: class 19 (20), class 18 (19)" in text
+    assert text.count("| class ") == 2  # the heading and class 0

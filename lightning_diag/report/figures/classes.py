@@ -41,6 +41,8 @@ def recall(view: View) -> Figure | None:
         return None
     table = [{row.index: row for row in stage.classes} for _, stage in columns]
     shares = [[_rate(column.get(row.index)) for column in table] for row in rows]
+    if not any(share > 0 for row in shares for share in row):
+        return None
     made = figure(0.75 + max(0.22 if len(rows) < 30 else ROW_HEIGHT, 0.6 / len(rows)) * len(rows))
     axes = made.add_subplot()
     alpha_image(axes, shares)

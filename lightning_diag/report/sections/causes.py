@@ -104,5 +104,5 @@ def sentence(text: str) -> str:
     text = text.strip()
     if not text:
         return ""
-    first = text[0].upper() if re.match(r"[a-z]+(?:$|[ ,:;-])(?!\d+/)", text) else text[0]
+    first = text[0].upper() if re.match(r"(?!k-)[a-z]+(?:$|[ ,:;-])(?!\d+/)", text) else text[0]
     return f"{first}{text[1:]}{'' if text[-1] in '.!?:…' else '.'}"

@@ -7,13 +7,15 @@ from statistics import median
 
 from lightning_diag.history import ClassRow, Confusion, Count, StageRecord
 from lightning_diag.report import numbers
-from lightning_diag.report.document import Block, Column, Figure, table
+from lightning_diag.report.document import Block, Column, Figure, Paragraph, table
 from lightning_diag.report.escape import Name, name
 from lightning_diag.report.view import View, interval, with_interval
 from lightning_diag.words import p as p_text
 
 ROWS = 40
 """Classes that are listed; of more, the lowest recalls (by the upper end of their interval)."""
+ALIKE = 12
+"""Never-predicted classes that get a row each; more are named in a sentence."""
 PAIRS = 12
 """Confused pairs that are listed."""
 GROUPS = 30
@@ -28,7 +30,8 @@ def classes(view: View) -> tuple[Block, ...]:
     if main is None:
         return tuple(blocks)
     rows = [row for row in main.classes if row.support or row.predicted]
-    shown = _listed(rows)
+    lost = _lost(rows)
+    shown = _listed([row for row in rows if row not in lost])
     best = _best_rows(view, val_epoch) if stage == "val" else {}
     other = {row.index: row for row in train.classes} if train is not None and stage == "val" else {}
     often = _most_confused(main)
@@ -41,13 +44,28 @@ def classes(view: View) -> tuple[Block, ...]:
         Column("precision", numeric=True),
         Column("most confused with"),
     )
-    return (*blocks, table(columns, lines, note=" ".join(_notes(view, main, rows, shown))))
+    note = " ".join(_notes(view, main, rows, shown))
+    listed: list[Block] = [table(columns, lines, note=note)] if lines else [Paragraph(text=note)] if note else []
+    gone = [Paragraph(text=_lost_text(view, lost))] if lost else []
+    return (*blocks, *listed, *gone)
 
 
 _FIGURES = (
     ("recall", "recall of each class over the epochs, validation"),
     ("confusion", "confusion matrix of the last validation"),
 )
+
+
+def _lost(rows: list[ClassRow]) -> list[ClassRow]:
+    """Classes that were never right and never predicted, where they are so many that a row each would say nothing."""
+    lost = [row for row in rows if row.support and not row.correct and not row.predicted]
+    return sorted(lost, key=lambda row: -row.support) if len(lost) > ALIKE else []
+
+
+def _lost_text(view: View, lost: list[ClassRow]) -> str:
+    some = ", ".join(f"{view.label(row.index)} ({row.support:,})" for row in lost[:ALIKE])
+    total = sum(row.support for row in lost)
+    return f"{len(lost):,} classes with {total:,} samples are never predicted, the largest: {some}."
 
 
 def _listed(rows: list[ClassRow]) -> list[ClassRow]:
@@ -112,15 +130,12 @@ def _change(before: ClassRow | None, now: ClassRow) -> str:
 
 def _notes(view: View, stage: StageRecord, rows: list[ClassRow], shown: list[ClassRow]) -> Iterable[str]:
     supported = [row for row in rows if row.support]
-    if len(shown) < len(rows):
+    if shown and len(shown) < len(rows):
         rates = sorted(row.recall.rate for row in supported)
         yield (
             f"{len(shown)} of {len(rows):,} classes: those whose recall is surely lowest. Over all classes the median "
             f"recall is {numbers.percent(median(rates))}; {_at(rates, 0.0):,} have none right, {_at(rates, 1.0):,} all."
         )
-    never = sum(1 for row in supported if not row.predicted)
-    if never and len(shown) < len(rows):
-        yield f"{never:,} classes are never predicted."
     absent = len(stage.classes) - len(supported)
     if absent:
         yield f"{absent:,} of {len(stage.classes):,} classes have no sample in this evaluation."

@@ -37,10 +37,12 @@ def curves(view: View) -> tuple[Block, ...]:
 
 
 def _alt(view: View) -> str:
-    present = set(view.history.signals())
-    parts = [word for word, names in (("loss", {"train/loss", "val/loss"}), ("accuracy with intervals", {"val/acc"}),
-                                      ("learning rate", {"lr"})) if names & present]  # fmt: skip
-    return ", ".join(parts) or "the monitored metric over the epochs"
+    """What the figure shows, panel by panel."""
+    present, metric = set(view.history.signals()), view.metric[0]
+    parts = ["loss"] if present & {"train/loss", "val/loss"} else []
+    if metric and metric != "val/loss":
+        parts.append(f"{title(metric)}{' with intervals' if view.count(view.final) else ''}")
+    return ", ".join([*parts, "learning rate"] if "lr" in present else parts)
 
 
 def _cells(series: Series) -> tuple[str, ...]:

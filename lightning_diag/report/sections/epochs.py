@@ -77,7 +77,7 @@ def _columns(view: View) -> tuple[Column, ...]:
         "train TER",
         "val TER",
     ]
-    names += ["train loss", "val loss", *(f"{s} loss" for s in loaders), "blank", "blank expected"]
+    names += ["train loss", "val loss", *(f"{s} loss" for s in loaders)]
     monitored = view.metric[0]
     if monitored and monitored not in _SIGNALS.values():
         names.append(monitored)
@@ -96,8 +96,6 @@ _SIGNALS = {
     "val TER": "ctc/val/ter",
     "train loss": "train/loss",
     "val loss": "val/loss",
-    "blank": "ctc/val/blank_share",
-    "blank expected": "ctc/val/blank_expected",
 }
 
 
@@ -115,8 +113,6 @@ def _cell(view: View, record: EpochRecord, column: str) -> str:
         count = view.count(record, signal)
         interval = with_interval(count) if column != "train acc" else numbers.count(count)
         return interval or shown(signal, value)
-    if column.startswith("blank"):
-        return numbers.percent(value)
     return shown(signal, value)
 
 

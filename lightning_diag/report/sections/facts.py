@@ -158,12 +158,18 @@ def pretrained(view: View) -> tuple[Block, ...]:
     blocks: list[Block] = [
         Paragraph(lead=f"{lead}.", text=" ".join(t for t in (sentence(what), sentence(facts.reason)) if t))
     ]
-    if "pretrained" in view.figures:
-        blocks.append(Figure(name="pretrained", alt="how far each block has moved from the checkpoint"))
+    drawn = "pretrained" in view.figures
+    if drawn:
+        blocks.append(Figure(name="pretrained", alt="share of each block that equals the checkpoint"))
     items = tuple(Item(text=text) for text in _shares(facts) if text)
     blocks += [Bullets(items=items)] if items else []
-    blocks += [_blocks(facts)] if facts.blocks else []
-    if facts.fix:
+    blocks += [_blocks(facts)] if facts.blocks and not drawn else []
+    advised = (
+        any(facts.fix in action for finding in view.diagnosis.findings for action in finding.actions)
+        if facts.fix
+        else False
+    )
+    if facts.fix and not advised:
         blocks += [
             Paragraph(text="This line loads it (tried on this checkpoint and module):"),
             Verbatim(text=facts.fix, language="python"),
@@ -179,7 +185,7 @@ def _shares(facts: PretrainFacts) -> list[str]:
         f"cosine of the aligned weights {numbers.significant(facts.cosine)}" if facts.cosine is not None else "",
         f"relative distance {numbers.significant(facts.relative_l2)}" if facts.relative_l2 is not None else "",
     ]
-    shares = ", ".join(part for part in numbers_of if part)
+    shares = "" if "%" in facts.reason else ", ".join(part for part in numbers_of if part)
     return [
         f"{shares}{whole}." if shares else "",
         "The checkpoint itself looks freshly initialised." if facts.checkpoint_untrained else "",

@@ -16,7 +16,6 @@ SIGNALS = (
     ("blank_expected", "the same for one frame per token", True),
     ("emit_ratio", "emitted tokens per reference token", False),
     ("loss_ratio", "loss over that of the best output that ignores the input", False),
-    ("ter", "token error rate", True),
     ("sub", "wrong tokens per reference token", True),
     ("del", "missing tokens", True),
     ("ins", "surplus tokens", True),
@@ -36,9 +35,7 @@ def ctc(view: View) -> tuple[Block, ...]:
     blocks = blocks if "ctc" in view.figures else []
     rows = _rows(view)
     if rows:
-        records = _moments(view)
-        columns = tuple(Column(f"epoch {view.epoch_label(r)}", numeric=True) for r in records)
-        blocks.append(table((Column(""), *columns), rows))
+        blocks.append(table((Column(""), *_columns(view)), rows))
     items = tuple(Item(text=text) for text in _facts(view, facts) if text) if facts is not None else ()
     return tuple([*blocks, Bullets(items=items)] if items else blocks)
 
@@ -50,16 +47,19 @@ def _moments(view: View) -> list[EpochRecord]:
     return [r for at, r in enumerate(wanted) if r is not None and not any(r is w for w in wanted[:at])]
 
 
+def _columns(view: View) -> tuple[Column, ...]:
+    moments = [view.epoch_label(r) for r in _moments(view)]
+    return tuple(Column(f"{stage}, epoch {at}", numeric=True) for stage in ("training", "validation") for at in moments)
+
+
 def _rows(view: View) -> list[tuple[str, ...]]:
     moments = _moments(view)
     rows = []
-    for stage in ("train", "val"):
-        for key, text, percent in SIGNALS:
-            values = [r.values.get(f"ctc/{stage}/{key}") for r in moments]
-            if any(v is not None for v in values):
-                word = "training" if stage == "train" else "validation"
-                cells = (numbers.percent(v) if percent else numbers.significant(v, 2) for v in values)
-                rows.append((f"{word}: {text}", *cells))
+    for key, text, percent in SIGNALS:
+        put = numbers.percent if percent else lambda value: numbers.significant(value, 2)
+        cells = [put(r.values.get(f"ctc/{stage}/{key}")) for stage in ("train", "val") for r in moments]
+        if any(cells):
+            rows.append((text, *cells))
     return rows
 
 

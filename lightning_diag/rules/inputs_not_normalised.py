@@ -34,9 +34,9 @@ class InputsNotNormalised(Rule):
         if largest < self.large:
             return None
         harm = self._harm(history)
-        low = f" to {number(split.feature_std_min)}" if split.feature_std_min is not None else ""
+        low = f"{number(split.feature_std_min)}" if split.feature_std_min is not None else "0"
         text = (
-            f"input features have spreads of up to {number(spread or 0.0)}{low}"
+            f"the spreads of the input features go from {low} to {number(spread or 0.0)}"
             if spread
             else f"inputs have a mean of {number(largest)}"
         )

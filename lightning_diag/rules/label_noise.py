@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import counts, learned, stuck, validation_ahead
+from lightning_diag.rules.reading import counts, learned, stuck, training_measure, validation_ahead
 from lightning_diag.words import of, points
 
 
@@ -39,7 +39,7 @@ class LabelNoise(Rule):
             return None
         epoch, train, val = max(ahead, key=lambda row: statistics.difference(row[2], row[1]).low)
         interval = statistics.difference(val, train)
-        text = f"epoch {epoch}: validation {of(val)}, training {of(train)} in eval mode (validation is {100 * interval.low:.0f}–{100 * interval.high:.0f} points ahead), and ahead in {len(ahead)} of {looked} evaluations"
+        text = f"epoch {epoch}: validation {of(val)}, training {of(train)} {training_measure(history)} (validation is {100 * interval.low:.0f}–{100 * interval.high:.0f} points ahead), and ahead in {len(ahead)} of {looked} evaluations"
         return self.finding(
             severity="error",
             confidence=0.85,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -36,7 +37,7 @@ class MetricCoversPartOfValidation(Rule):
             both = [
                 (e, v, r.values["val/acc"], r.values.get("val/balanced_acc"))
                 for e, v, r in pairs
-                if r and "val/acc" in r.values
+                if r and "val/acc" in r.values and math.isfinite(r.values.get("val/loss", 0.0))
             ]
             apart = [
                 (e, v, a) for e, v, a, b in both if abs(v - a) > self.apart and (b is None or abs(v - b) > self.apart)

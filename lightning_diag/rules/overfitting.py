@@ -9,8 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, count_from, final_count, gap, learned, seen
-from lightning_diag.rules.rising import accuracy_against, errors_apart, rose, training_improved
+from lightning_diag.rules.reading import ALPHA, after, count_from, final_count, gap, learned, seen
+from lightning_diag.rules.rising import accuracy_against, errors_apart, rises_steadily, rose, training_improved
 from lightning_diag.words import number, of, percent, points
 
 
@@ -28,8 +28,8 @@ class Overfitting(Rule):
     that one odd evaluation at the end does not decide. On published labelled histories a final rise of 15 % with the
     minimum not last told 28 of 29 overfitted runs from 10 of 11 others."""
     noise: float = 3.0
-    """The rise must also exceed this many standard deviations of the series, estimated from its differences: a normal
-    deviate is that far out once in 740."""
+    """The rise must also exceed this many standard deviations of the series, estimated from its differences (a normal
+    deviate is that far out once in 740), or go on steadily: a trend since the minimum that is established."""
     gap: float = 0.10
     """Where accuracies were counted: the lower end of the interval of training minus validation accuracy. A smaller
     established gap costs less than what the rise in loss suggests, and is reported as over-confidence."""
@@ -48,7 +48,8 @@ class Overfitting(Rule):
         needed = self.rise / 2 if errors_apart(history, self.errors) else self.rise
         if best[1] <= 0 or len(rising) < 2 or not rose(best[1], rising, needed):
             return None
-        if now - best[1] < self.noise * statistics.noise(loss.values) or not training_improved(history, best[0]):
+        beyond = now - best[1] >= self.noise * statistics.noise(loss.values) or rises_steadily(rising, ALPHA)
+        if not beyond or not training_improved(history, best[0]):
             return None
         if learned(history) is False or not self._costs_accuracy(history, best[0]):
             return None

@@ -210,8 +210,18 @@ def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Coun
     epoch, which the weights only improve; else that of the probe in eval mode.
     """
     val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
-    model, running = history.context.model, counts(history, "train")
-    if model.dropout is False and model.batch_norm is False and len(running) > 1:
+    running = counts(history, "train")
+    if _plain(history) and len(running) > 1:
         probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
     pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
     return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]
+
+
+def _plain(history: RunHistory) -> bool:
+    """Whether training and eval mode are the same to the module."""
+    return history.context.model.dropout is False and history.context.model.batch_norm is False
+
+
+def training_measure(history: RunHistory) -> str:
+    """What :func:`validation_ahead` compared validation with, as a clause."""
+    return "in the following epoch" if _plain(history) and len(counts(history, "train")) > 1 else "in eval mode"

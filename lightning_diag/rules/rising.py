@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.reading import after, count_from, final_count, late
@@ -13,6 +14,12 @@ def rose(best: float, rising: Series, share: float) -> bool:
     return rising.values[-1] >= best * (1 + share) and late(rising.values) >= best * (1 + share / 2)
 
 
+def rises_steadily(rising: Series, alpha: float) -> bool:
+    """The series goes up from its best on, by the Mann-Kendall test at level ``alpha``."""
+    course = statistics.trend(rising.values)
+    return course.slope > 0 and course.p_value < alpha
+
+
 def errors_apart(history: RunHistory, limit: float) -> bool:
     """Whether the token error rates of both stages lie ``limit`` apart at the end."""
     train, val = history.series("ctc/train/ter").finite, history.series("ctc/val/ter").finite
@@ -21,9 +28,11 @@ def errors_apart(history: RunHistory, limit: float) -> bool:
 
 def training_improved(history: RunHistory, epoch: int) -> bool:
     """Training got better after the best validation epoch, or had nothing left to gain."""
-    loss = after(history.series("train/loss").finite, epoch)
+    whole = history.series("train/loss").finite
+    loss = after(whole, epoch)
     if len(loss) >= 2:
-        return late(loss.values) < loss.values[0]
+        floor = min(whole.values)
+        return late(loss.values) < loss.values[0] or late(loss.values) <= floor + 0.05 * (whole.values[0] - floor)
     accuracy = after(history.series("train/acc").finite, epoch)
     return len(accuracy) >= 2 and late(accuracy.values) >= accuracy.values[0]
 

@@ -38,8 +38,6 @@ def read_csv(path: Path, kind: str) -> Log:
             return table(_lines(file), kind)
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
-    except csv.Error as error:
-        raise RecordError(f"{path} is not a table: {error}") from error
 
 
 def table(lines: Iterable[str], kind: str) -> Log:
@@ -48,7 +46,13 @@ def table(lines: Iterable[str], kind: str) -> Log:
     Raises:
         RecordError: there is no header, or no row of numbers below it.
     """
-    lines = iter(lines)
+    try:
+        return _table(iter(lines), kind)
+    except csv.Error as error:
+        raise RecordError(f"it is not a table: {error}") from error
+
+
+def _table(lines: Iterator[str], kind: str) -> Log:
     header = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     delimiter = max(_DELIMITERS, key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]

@@ -9,6 +9,8 @@ from pathlib import Path
 from lightning_diag.history import OptimFacts
 
 MAX_PARAMS = 500
+MAX_NESTING = 1000
+"""Opening brackets in it: the parser takes time quadratic in their depth."""
 MAX_BYTES = 64 * 1024
 """Largest YAML file that is parsed: hyper-parameters take a few kilobytes, and the parser reads about 100 kB/s."""
 
@@ -40,7 +42,8 @@ def read_yaml(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > MAX_BYTES:
             return {}
-        return flat(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")))
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return flat(yaml.safe_load(text)) if text.count("[") + text.count("{") < MAX_NESTING else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
 

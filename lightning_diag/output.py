@@ -52,6 +52,10 @@ def move_aside(folder: Path) -> None:
         number += 1
     for path in present:
         path.rename(_numbered(path, number))
+    report = _numbered(folder / REPORT, number)
+    if report.is_file():
+        moved = _numbered(folder / FIGURES, number).name
+        replace_file(report, report.read_bytes().replace(f"](<{FIGURES}/".encode(), f"](<{moved}/".encode()))
 
 
 def refresh_report(folder: Path, history: RunHistory, diagnosis: Diagnosis) -> Path:

@@ -11,12 +11,11 @@ from lightning_diag.callbacks.base import DiagCallback
 from lightning_diag.callbacks.guard import never_ends_a_run
 from lightning_diag.callbacks.messages import say, warn
 from lightning_diag.callbacks.misuse import misconfiguration
-from lightning_diag.callbacks.observer import Observer
+from lightning_diag.callbacks.pretrain_record import record_pretraining
 from lightning_diag.checkpoints.table import message
 from lightning_diag.checkpoints.verdict import NOT_LOADED, PARTLY
 from lightning_diag.checkpoints.verifier import LoadVerification
 from lightning_diag.errors import CheckpointError, ConfigError, WeightsNotLoadedError
-from lightning_diag.history import PretrainFacts
 
 ACTIONS = ("raise", "stop", "warn")
 
@@ -69,7 +68,7 @@ class PretrainLoadVerifier(DiagCallback):
         vars(self).update(on_train_batch_start=self._watch, on_before_optimizer_step=self._verify)
         with self._guard():
             try:
-                self._record(trainer, self.verification.early_check(pl_module))
+                record_pretraining(trainer, self.verification.early_check(pl_module))
             except (CheckpointError, ConfigError) as error:
                 if self.on_not_loaded == "warn":
                     raise
@@ -88,7 +87,7 @@ class PretrainLoadVerifier(DiagCallback):
         facts = self.verification.verify(
             pl_module, resumed_from=trainer.ckpt_path, optimizers=trainer.optimizers, late=late
         )
-        self._record(trainer, facts)
+        record_pretraining(trainer, facts)
         if facts.verdict == NOT_LOADED and self.on_not_loaded == "raise" and not late:
             raise WeightsNotLoadedError(message(facts))
         if facts.verdict == NOT_LOADED and self.on_not_loaded == "stop":
@@ -100,7 +99,7 @@ class PretrainLoadVerifier(DiagCallback):
         if self._due:
             self._verify(trainer, pl_module)
         with self._guard():
-            self._record(trainer, self.verification.after_epoch(pl_module), self.verification.drift(pl_module))
+            record_pretraining(trainer, self.verification.after_epoch(pl_module), self.verification.drift(pl_module))
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Let go of the module."""
@@ -109,12 +108,6 @@ class PretrainLoadVerifier(DiagCallback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Let go of the module."""
         self.verification.close()
-
-    def _record(self, trainer: Any, facts: PretrainFacts, values: Mapping[str, float] | None = None) -> None:
-        observer = Observer.find(trainer)
-        if observer is not None and observer.run is not None:
-            observer.run.recorder.update(pretrain=facts)
-            observer.run.recorder.values(values or {})
 
     def _guard(self) -> AbstractContextManager[None]:
         return never_ends_a_run("PretrainLoadVerifier", self.verification.close)

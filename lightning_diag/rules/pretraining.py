@@ -19,12 +19,21 @@ def judged(history: RunHistory) -> PretrainFacts:
     """
     facts = history.context.pretrain
     if facts is None or not facts.checkpoint:
-        raise CannotTellError("no checkpoint was named (add PretrainLoadVerifier(checkpoint=...))")
+        raise CannotTellError(_without_checkpoint(history))
     if facts.provisional:
         raise CannotTellError("training ended before the first update, when weights could still be loaded")
     if facts.verdict in {"cannot tell", "resumed"}:
         raise CannotTellError(facts.reason.rstrip(".") or facts.verdict)
     return facts
+
+
+def _without_checkpoint(history: RunHistory) -> str:
+    look = {
+        True: "; the model looks freshly initialised: every norm layer is at its initial value",
+        False: "; the model does not look freshly initialised: its norm layers hold trained values",
+        None: "",
+    }[history.context.model.looks_fresh]
+    return f"no checkpoint was named (add PretrainLoadVerifier(checkpoint=...)){look}"
 
 
 def share_evidence(facts: PretrainFacts) -> Evidence:

@@ -18,7 +18,7 @@ class WeightsNotLoaded(Rule):
 
     code: ClassVar[str] = "LD501"
     name: ClassVar[str] = "weights-not-loaded"
-    needs: ClassVar[tuple[str, ...]] = ("pretrain.checkpoint",)
+    needs: ClassVar[tuple[str, ...]] = ("pretrain.checkpoint|model.looks_fresh",)
 
     related: float = 0.9
     """Cosine above which the module may hold another state of the same run (an average, a later epoch) or the same

@@ -209,11 +209,12 @@ def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: S
     fit = sum(_size(shape) * min(count, theirs[shape]) for shape, count in ours.items())
     totals = sum(map(checkpoint.numel, checkpoint.weights)), sum(row.numel for row in rows)
     counted = sum(row.numel for row in rows if row.status in _COUNTED)
+    named = sum(row.numel for row in rows if row.status in _COUNTED and not row.by_content)
     return Comparison(
         rows=tuple(rows),
         alignment=alignment,
         unused=unused,
-        expected=counted if counted >= MIN_COVER * min(totals) else max(counted, fit),
+        expected=counted if named >= MIN_COVER * min(totals) else max(counted, fit),
         shape_fit=fit / max(1, min(totals)),
         checkpoint_numel=totals[0],
         model_numel=totals[1],

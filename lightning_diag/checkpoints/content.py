@@ -12,6 +12,9 @@ SAMPLES = 1024
 """Values per tensor. Measured: 5 ms of CPU per 100 M parameters; a tensor that differs in 1 % of its values escapes all
 1024 samples with probability 3e-5, and a reloaded tensor differs in all of them."""
 
+RUN = 4
+"""Neighbours sampled together."""
+
 CHUNK = 1 << 20
 """Elements compared at a time where a conversion needs memory (4 MB of float32)."""
 
@@ -19,14 +22,18 @@ LOWER: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)
 
 
 def sample_index(numel: int, count: int = SAMPLES) -> Tensor:
-    """Evenly spaced positions, with an odd step so that they do not all fall into one column of a matrix."""
+    """Evenly spaced positions, four neighbours each, so that a memory map reads a quarter of the pages.
+
+    The step is odd, so that positions do not all fall into one column of a matrix.
+    """
     if numel <= count:
         return torch.arange(numel)
-    return torch.arange(0, numel, (numel // count) | 1)
+    starts = torch.arange(0, numel - RUN + 1, (numel * RUN // count) | 1)
+    return (starts[:, None] + torch.arange(RUN)).reshape(-1)
 
 
 def take_samples(state: Mapping[str, Tensor], count: int = SAMPLES) -> dict[str, Tensor]:
-    """At most ``2 * count`` values of every tensor, on the CPU, in the tensor's own dtype.
+    """About ``count`` values of every tensor, on the CPU, in the tensor's own dtype.
 
     The values of one device and dtype travel together: one transfer, one synchronisation, however many tensors.
     """

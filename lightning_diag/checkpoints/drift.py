@@ -20,7 +20,7 @@ class DriftReference:
     """Samples of the checkpoint for every weight of the module that has a counterpart of its shape.
 
     Attributes:
-        samples: by the name of the parameter in the module (at most 2,048 values each). Matrices and kernels only:
+        samples: by the name of the parameter in the module (about 1,024 values each). Matrices and kernels only:
             norm weights stay near 1 and would make everything look alike.
         blocks: block of each parameter. count: values asked for per tensor.
     """

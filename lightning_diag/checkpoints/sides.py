@@ -64,7 +64,7 @@ def make_sides(
     """
     first, first_names = _canonical(checkpoint)
     second, second_names = _canonical(model)
-    if _has_weight_norm(first) != _has_weight_norm(second):
+    if _must_fold(first, second) or _must_fold(second, first):
         first, second = fold_weight_norm(first), fold_weight_norm(second)
     not_weights = {short for short, name in second_names.items() if name in set(buffers)}
     return _side(first, first_names, set(), count), _side(second, second_names, not_weights, count)
@@ -81,8 +81,12 @@ def _usable(tensor: Tensor) -> bool:
     return plain and tensor.numel() > 0 and tensor.device.type != "meta"
 
 
-def _has_weight_norm(state: Mapping[str, Tensor]) -> bool:
-    return any(name.endswith("_g") and name[:-2] + "_v" in state for name in state)
+def _must_fold(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether one side has weight norm and the other neither its names nor, under whatever name, its norms."""
+    norms = [g for name, g in state.items() if name.endswith("_g") and name[:-2] + "_v" in state]
+    named = any(name.endswith("_g") and name[:-2] + "_v" in other for name in other)
+    shapes = {t.shape for t in other.values()}
+    return bool(norms) and not named and any(g.shape not in shapes for g in norms)
 
 
 def _side(tensors: dict[str, Tensor], names: dict[str, str], not_weights: set[str], count: int) -> Side:

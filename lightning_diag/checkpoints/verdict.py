@@ -164,7 +164,7 @@ def _because(verdict: str, comparison: Comparison, *, late: bool) -> str:
         return _why_unknown(comparison, late=late)
     if verdict == PARTLY:
         lacking = owners(comparison.having("different", "shape", "missing"))
-        return f"; not in: {_listed(lacking)}"
+        return f"; not in: {_listed(lacking)}" if lacking else ""
     if verdict == NOT_LOADED:
         return _why_not(comparison)
     return ""
@@ -196,7 +196,8 @@ def _asides(comparison: Comparison) -> list[str]:
         parts.append(f"{_listed(heads)} has another number of outputs than in the checkpoint, as a new head should.")
     if new := comparison.having("new"):
         share = comparison.numel("new") / max(1, comparison.model_numel)
-        parts.append(f"{_listed(owners(new))} ({percent(share)} of the module) is not in the checkpoint.")
+        known = "is not in the checkpoint" if comparison.alignment.prefixes else "was not found by its values"
+        parts.append(f"{_listed(owners(new))} ({percent(share)} of the module) {known}.")
     moved = [row for row in comparison.having("equal") if row.by_content]
     if moved:
         parts.append(f"{len(moved)} tensors were found by their values under other names.")

@@ -1,0 +1,57 @@
+"""DTensor shards: each rank compares what it holds, and all ranks agree on one verdict."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+
+from lightning_diag.checkpoints import LoadVerification
+from tests.checkpoints.networks import Encoder, Holder, seeded, trained
+
+
+def shard(model, world):
+    mesh = init_device_mesh("cpu", (world,))
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+
+
+def work(rank, world, folder, loaded, port):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    try:
+        source = trained(seeded(Encoder))
+        model = seeded(lambda: Holder(Encoder(classes=10 if loaded != "head" else 6)), 5)
+        kept = {n: t for n, t in source.state_dict().items() if loaded != "head" or not n.startswith("head")}
+        if loaded == "one rank":
+            kept = kept if rank == 0 else {}
+        if loaded != "no":
+            model.encoder.load_state_dict(kept, strict=False)
+        shard(model, world)
+        if loaded == "one rank" and rank > 0:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.detach().to_local().add_(1)
+        facts = LoadVerification(f"{folder}/stage1.pt", module="encoder").verify(model)
+        torch.save((facts.verdict, facts.reason), f"{folder}/{rank}.out")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    ("loaded", "verdict"),
+    [("yes", "loaded"), ("no", "not loaded"), ("head", "loaded"), ("one rank", "not loaded")],
+)
+def test_two_ranks_compare_their_shards_and_agree(tmp_path, loaded, verdict):
+    torch.save(trained(seeded(Encoder)).state_dict(), tmp_path / "stage1.pt")
+    port = 29500 + os.getpid() % 400
+    mp.spawn(work, args=(2, str(tmp_path), loaded, port), nprocs=2)
+    answers = [torch.load(tmp_path / f"{rank}.out", weights_only=True) for rank in (0, 1)]
+    assert {said for said, _ in answers} == {verdict}
+    assert ("The ranks differ: 1 of 2" in answers[0][1]) is (loaded == "one rank")

@@ -148,13 +148,14 @@ class StageMetrics(Metric):
     def flush(self) -> None:
         """Count what is held. Called by itself; still without synchronisation."""
         self._count_held()
-        self._count_rest()
+        self._held.pack_losses()
 
     # ---------------------------------------------------------------- at the end of an epoch
 
     def packed(self) -> Tensor:
         """All that ranks have to sum, as one float64 vector (counts are exact up to 2**53)."""
-        self.flush()
+        self._count_held()
+        self._count_rest()
         parts = [self.counts.to(torch.float64), self.sums]
         if self.memory is not None:
             parts.append(self.memory.compare().to(self.sums))
@@ -172,6 +173,7 @@ class StageMetrics(Metric):
         """Agree once on the number of classes, so that a rank without a batch sends a vector of the same length."""
         if self._agreed:
             return
+        self.flush()
         mine = torch.tensor([self._layout.classes, int(self.task == "multilabel")], device=self.counts.device)
         classes, multilabel = (int(v) for v in reduce_max(mine).tolist())
         self.collectives += 1
@@ -269,7 +271,7 @@ class StageMetrics(Metric):
             right = tally.add_labels(hard_labels(scores, spec.kind), target, finite, spec.ignore_index)
             rows = None
         else:
-            rows = rows_of(scores, target, spec, self.sure_cells)
+            rows = rows_of(scores, target, spec, sure_cells=self.sure_cells, want_loss=self.memory is not None)
             wide = None if ids is None else ids.repeat_interleave(rows.target.numel() // len(ids))
             right = tally.add_rows(rows, wide)
         if self.memory is not None:

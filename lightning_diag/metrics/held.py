@@ -30,6 +30,7 @@ class Held:
     groups: list[Tensor] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    chunks: list[tuple[float, Tensor]] = field(default_factory=list)
     cells: int = 0
     samples: int = 0
     padded: int = 0
@@ -68,9 +69,16 @@ class Held:
         self.scores, self.targets, self.groups, self.cells = [], [], [], 0
         return joined
 
-    def take_losses(self) -> Iterator[tuple[float, Tensor]]:
-        """(weight, losses with that weight); no list goes to the device this way."""
+    def pack_losses(self) -> None:
+        """Join the held losses to one vector per weight (no list goes to the device this way): 4 bytes a step."""
         losses, weights = self.losses, self.weights
         self.losses, self.weights = [], []
         for weight in dict.fromkeys(weights):
-            yield weight, torch.stack([v.reshape(()) for v, w in zip(losses, weights, strict=True) if w == weight])
+            same = [v if v.dim() == 0 else v.mean() for v, w in zip(losses, weights, strict=True) if w == weight]
+            self.chunks.append((weight, torch.stack(same)))
+
+    def take_losses(self) -> Iterator[tuple[float, Tensor]]:
+        """(weight, losses with that weight); empty afterwards."""
+        self.pack_losses()
+        chunks, self.chunks = self.chunks, []
+        yield from chunks

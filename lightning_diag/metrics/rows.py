@@ -6,8 +6,7 @@ synchronisation, no copy of large scores.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -19,9 +18,6 @@ from lightning_diag.metrics.extremes import first_max
 SURE_CELLS = 2**19
 """Scores per update that are normalised for confidence, entropy and loss; larger updates use evenly spaced rows.
 512 samples of 1,000 classes fit; of 50,000 classes 10 rows do, so that a language-model head costs no copy."""
-
-_LOWEST = -1.0e4
-"""Log-probabilities of impossible classes are raised to this before they are multiplied by their probability, 0."""
 
 
 TASKS = ("multiclass", "binary", "multilabel", "dense", "soft")
@@ -66,13 +62,14 @@ class Sureness:
 
     Attributes:
         index: rows these belong to; None when they are all rows in order.
-        confidence: probability of the predicted class. entropy: in units of ln(classes). loss: -ln p(target) in nats.
+        confidence: probability of the predicted class. entropy: of the predicted distribution in nats.
+        loss: -ln p(target) in nats; None where it is not wanted.
     """
 
     index: Tensor | slice | None
     confidence: Tensor
     entropy: Tensor
-    loss: Tensor
+    loss: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,9 @@ TRAIN_SURE_CELLS = 2**12
 thousands of rows per epoch, at a tenth of the cost."""
 
 
-def rows_of(scores: Tensor, target: Tensor, spec: Spec, sure_cells: int = SURE_CELLS) -> Rows:
+def rows_of(
+    scores: Tensor, target: Tensor, spec: Spec, *, sure_cells: int = SURE_CELLS, want_loss: bool = True
+) -> Rows:
     """Columns of a task with one class per position (all tasks but multilabel).
 
     Args:
@@ -105,16 +104,20 @@ def rows_of(scores: Tensor, target: Tensor, spec: Spec, sure_cells: int = SURE_C
         target: class indices in the shape of the scores without the class axis, or (soft) the scores' shape.
         spec: how to read them.
         sure_cells: scores that are normalised at most; of larger updates evenly spaced rows.
+        want_loss: whether the loss of each row is wanted.
 
     Raises:
         ValueError: when the number of targets is not the number of positions.
     """
     if spec.task == "binary":
         return _binary_rows(scores, target, spec)
-    return _class_rows(scores, target, spec, sure_cells)
+    rows = _class_rows(scores, target, spec)
+    if spec.kind == "labels":
+        return rows
+    return replace(rows, sure=_sureness(scores, rows.target if want_loss else None, spec, sure_cells))
 
 
-def _class_rows(scores: Tensor, target: Tensor, spec: Spec, sure_cells: int) -> Rows:
+def _class_rows(scores: Tensor, target: Tensor, spec: Spec) -> Rows:
     if target.is_floating_point() and target.shape == scores.shape and spec.kind != "labels":
         target = first_max(target, spec.class_dim)[1]
     labels = target.reshape(-1).long()
@@ -126,7 +129,8 @@ def _class_rows(scores: Tensor, target: Tensor, spec: Spec, sure_cells: int) -> 
     top, best = first_max(scores, spec.class_dim)
     predicted = best.reshape(-1)
     _check(predicted, labels)
-    return Rows(predicted, labels, top.reshape(-1).isfinite(), ignored, _sureness(scores, labels, spec, sure_cells))
+    top = top.reshape(-1)
+    return Rows(predicted, labels, top - top == 0, ignored, None)  # inf - inf and NaN are not 0
 
 
 def _binary_rows(scores: Tensor, target: Tensor, spec: Spec) -> Rows:
@@ -157,18 +161,17 @@ def _check(predicted: Tensor, labels: Tensor) -> None:
         raise ValueError(f"{predicted.numel()} predictions for {labels.numel()} targets: expected one target each")
 
 
-def _sureness(scores: Tensor, labels: Tensor, spec: Spec, cells: int) -> Sureness:
+def _sureness(scores: Tensor, labels: Tensor | None, spec: Spec, cells: int) -> Sureness:
     moved = scores.movedim(spec.class_dim, -1)
-    classes, positions = moved.shape[-1], labels.numel()
-    stride = -(-positions * classes // cells)
-    index, picked = _picked(moved, stride)
-    if index is not None:
-        labels = labels[index]
+    classes = moved.shape[-1]
+    index, picked = _picked(moved, -(-moved.numel() // cells))
     log_p = functional.log_softmax(picked.float().log() if spec.kind == "probs" else picked.float(), -1)
-    loss = -log_p.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
-    p = log_p.exp()
-    entropy = -(p * log_p.clamp_min(_LOWEST)).sum(-1) / math.log(max(classes, 2))
-    return Sureness(index, p.amax(-1), entropy, loss)
+    loss = None
+    if labels is not None:
+        wanted = labels if index is None else labels[index]
+        loss = -log_p.gather(-1, wanted.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
+    p = log_p.exp_() if labels is None else log_p.exp()
+    return Sureness(index, p.amax(-1), torch.special.entr(p).sum(-1), loss)
 
 
 def _picked(moved: Tensor, stride: int) -> tuple[Tensor | slice | None, Tensor]:
@@ -185,6 +188,6 @@ def _picked(moved: Tensor, stride: int) -> tuple[Tensor | slice | None, Tensor]:
 def _binary_sureness(logit: Tensor, target: Tensor) -> Sureness:
     confidence = logit.abs().sigmoid()
     rest = 1 - confidence
-    entropy = -(torch.xlogy(confidence, confidence) + torch.xlogy(rest, rest)) / math.log(2)
+    entropy = torch.special.entr(confidence) + torch.special.entr(rest)
     loss = functional.softplus(logit) - logit * target
     return Sureness(None, confidence, entropy, loss)

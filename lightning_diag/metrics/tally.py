@@ -14,7 +14,11 @@ BINS = 15
 TABLE_CLASSES = 256
 """Up to this many classes the full table target x predicted is counted (66,049 int64: 0.5 MB)."""
 NAMES = ("samples", "counted", "correct", "out_of_range", "ignored", "nonfinite", "padded", "loss_steps", "loss_bad")
-SUMS = ("loss", "loss_weight", "confidence", "entropy", "sure", "label_hits", "label_n")
+"""Counts by name. Of ``counted``, ``correct``, ``out_of_range`` and ``nonfinite`` only what the class counts do not tell:
+see :func:`~lightning_diag.metrics.unpack.unpack`."""
+SUMS = ("loss", "loss_weight", "label_hits", "label_n")
+COLUMNS = ("n", "confidence", "right", "entropy")
+"""What is summed per confidence bin."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,14 @@ class Layout:
     table: bool = False
 
     @property
+    def side(self) -> int:
+        """Slots per axis: targets below the classes, the classes, targets above or predictions that do not exist."""
+        return self.classes + 2
+
+    @property
     def cells(self) -> int:
-        """Entries of the class counts: (classes + 1) squared for a table, else three rows; one spare class each."""
-        side = self.classes + 1
-        return side * side if self.table else 3 * side
+        """Entries of the class counts: a square table, or three rows (targets, predictions, right ones)."""
+        return self.side * (self.side if self.table else 3)
 
     @property
     def counts(self) -> int:
@@ -44,7 +52,7 @@ class Layout:
     @property
     def sums(self) -> int:
         """Entries of the float64 state."""
-        return len(SUMS) + 3 * BINS
+        return len(SUMS) + len(COLUMNS) * BINS
 
 
 class Tally:
@@ -56,28 +64,25 @@ class Tally:
         self.named = counts[:names]
         self.groups = counts[names : names + 2 * layout.groups].view(2, layout.groups)
         cells = counts[names + 2 * layout.groups :]
-        side = layout.classes + 1
-        self.cells = cells.view(side, side) if layout.table else cells.view(3, side)
+        self.cells = cells.view(layout.side if layout.table else 3, layout.side)
         self.sums = sums[: len(SUMS)]
-        self.bins = sums[len(SUMS) :].view(3, BINS)
+        self.bins = sums[len(SUMS) :].view(len(COLUMNS), BINS)
 
     def take_over(self, old: Tally) -> None:
         """Copy what another, not larger tally has counted; a table becomes three rows where this has none."""
-        small = old.layout.classes
         self.named.copy_(old.named)
         self.groups.copy_(old.groups)
         self.sums.copy_(old.sums)
         self.bins.copy_(old.bins)
-        cells = old.cells
+        known, cells = old.layout.side - 1, old.cells.to(self.cells)
         if old.layout.table and not self.layout.table:
             cells = torch.stack([cells.sum(1), cells.sum(0), cells.diagonal()])
-        if not small:
-            return
+        rows = known if self.layout.table else 3
+        self.cells[:rows, :known] += cells[:rows, :known]
+        self.cells[:rows, -1] += cells[:rows, -1]
         if self.layout.table:
-            self.cells[:small, :small] = cells[:small, :small].to(self.cells)
-            self.cells[:small, -1] = cells[:small, small].to(self.cells)
-        else:
-            self.cells[:, :small] = cells[:, :small].to(self.cells)
+            self.cells[-1, :known] += cells[-1, :known]
+            self.cells[-1, -1] += cells[-1, -1]
 
     def add(self, name: str, value: Tensor | int) -> None:
         """Add to a named count."""
@@ -90,29 +95,24 @@ class Tally:
     def add_rows(self, rows: Rows, groups: Tensor | None = None) -> Tensor:
         """Count rows; returns which were right, as a bool column.
 
-        The spare class ``layout.classes`` takes targets that do not count and predictions that do not exist, so that
-        no row has to be selected (which would synchronise a GPU).
+        Slot 0 takes targets below the classes (and ignored ones), the last slot targets above them and predictions
+        that do not exist. So no row has to be selected, which would synchronise a GPU.
         """
-        classes = self.layout.classes
-        inside = (rows.target >= 0) & (rows.target < classes)
+        last = self.layout.side - 1
+        target = rows.target
         if rows.ignored is not None:
             self.add("ignored", rows.ignored.sum())
-            self.add("out_of_range", (~(inside | rows.ignored)).sum())
-            inside = inside & ~rows.ignored
-        else:
-            self.add("out_of_range", (~inside).sum())
-        usable = inside & rows.finite & (rows.predicted >= 0) & (rows.predicted < classes)
-        target = torch.where(inside, rows.target, classes)
-        predicted = torch.where(usable, rows.predicted, classes)
-        right = usable & (target == predicted)
+            target = target.masked_fill(rows.ignored, -1)
+        target = (target + 1).clamp_(0, last)
+        predicted = torch.where(rows.finite, rows.predicted + 1, last)
+        if rows.sure is None:  # hard labels may be anything
+            predicted = torch.where((predicted > 0) & (predicted < last), predicted, last)
+        right = (target == predicted) & (predicted < last)
         self._add_cells(target, predicted, right)
-        self.add("counted", inside.sum())
-        self.add("correct", right.sum())
-        self.add("nonfinite", (inside & ~rows.finite).sum())
         if groups is not None:
-            self._add_groups(groups, right, inside)
+            self._add_groups(groups, right, (target > 0) & (target < last))
         if rows.sure is not None:
-            self._add_sureness(rows.sure, right, usable)
+            self._add_sureness(rows.sure, right, (target > 0) & (target < last) & rows.finite)
         return right
 
     def add_labels(self, decided: Tensor, target: Tensor, usable: Tensor, ignored: int | None) -> Tensor:
@@ -133,7 +133,7 @@ class Tally:
         hits = counts & usable & (truth == said)
         right = (hits | ~counts).all(-1) & counts.any(-1)
         for row, mask in enumerate((truth, said, truth & said)):
-            self.cells[row, :-1] += mask.sum(0)
+            self.cells[row, 1:-1] += mask.sum(0)
         self.add("counted", counts.any(-1).sum())
         self.add("correct", right.sum())
         self.add("nonfinite", (counts & ~usable).any(-1).sum())
@@ -142,14 +142,12 @@ class Tally:
         return right
 
     def _add_cells(self, target: Tensor, predicted: Tensor, right: Tensor) -> None:
-        side = self.layout.classes + 1
+        side = self.layout.side
         if self.layout.table:
             self.cells += histogram(target * side + predicted, side * side).view(side, side)
             return
-        spare = torch.full_like(target, self.layout.classes)
-        self.cells[0] += histogram(target, side)
-        self.cells[1] += histogram(predicted, side)
-        self.cells[2] += histogram(torch.where(right, target, spare), side)
+        for row, column in enumerate((target, predicted, target * right)):
+            self.cells[row] += histogram(column, side)
 
     def _add_groups(self, groups: Tensor, right: Tensor, inside: Tensor) -> None:
         size = self.layout.groups
@@ -161,14 +159,9 @@ class Tally:
     def _add_sureness(self, sure: Sureness, right: Tensor, usable: Tensor) -> None:
         if sure.index is not None:
             right, usable = right[sure.index], usable[sure.index]
-        weight = (usable & sure.confidence.isfinite() & sure.entropy.isfinite()).to(self.sums.dtype)
-        confidence = torch.where(weight > 0, sure.confidence, 0).to(self.sums.dtype)
-        entropy = torch.where(weight > 0, sure.entropy, 0).to(self.sums.dtype)
-        self.add_sum("sure", weight.sum())
-        self.add_sum("confidence", confidence.sum())
-        self.add_sum("entropy", entropy.sum())
-        bucket = (confidence * BINS).long().clamp_(0, BINS - 1)
-        columns = torch.stack([weight, confidence, right.to(weight.dtype) * weight])
+        columns = torch.stack([usable, sure.confidence, right, sure.entropy])
+        columns = torch.where(usable, columns, 0).to(self.sums.dtype)
+        bucket = (columns[1] * BINS).long().clamp_(0, BINS - 1)
         self.bins.index_add_(1, bucket, columns)
 
 

@@ -30,7 +30,7 @@ def joined(pairs):
     return torch.cat([p for p, _ in pairs]), torch.cat([t for _, t in pairs])
 
 
-@pytest.mark.parametrize("classes", [2, 10, 64, 300, 5000])
+@pytest.mark.parametrize("classes", [2, 10, 64, 300, 1200])
 @pytest.mark.parametrize("steps", [1, 40])
 def test_multiclass_equals_torchmetrics(classes, steps):
     pairs = batches(classes, sizes=(33,) * steps + (5,))

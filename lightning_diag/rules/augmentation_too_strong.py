@@ -53,7 +53,16 @@ class AugmentationTooStrong(Rule):
             ),
             next_test="three epochs without augmentation and dropout: higher validation accuracy settles it",
             scope="data",
-            explains=("LD204", "LD205", "LD604", "LD102"),
+            explains=(
+                "LD204",
+                "LD205",
+                "LD604",
+                "LD102",
+                "LD301",
+                "LD302",
+                "LD303",
+                "LD203",
+            ),
             excludes=("LD606",),
         )
 

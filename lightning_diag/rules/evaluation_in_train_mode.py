@@ -60,5 +60,5 @@ class EvaluationInTrainMode(Rule):
             ),
             next_test="validate twice without training between: the numbers must be equal",
             scope="val",
-            explains=("LD203", "LD204", "LD604", "LD606", "LD705", "LD208", "LD706"),
+            explains=("LD203", "LD204", "LD208", "LD302", "LD604", "LD606", "LD705", "LD706"),
         )

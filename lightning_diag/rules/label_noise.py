@@ -70,6 +70,6 @@ class LabelNoise(Rule):
             ),
             next_test="have 50 random training samples labelled again: the share that changes is the noise",
             scope="data",
-            explains=("LD201", "LD204", "LD203", "LD207", "LD205", "LD302"),
+            explains=("LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302"),
             excludes=("LD613", "LD604"),
         )

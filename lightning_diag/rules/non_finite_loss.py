@@ -85,17 +85,18 @@ class NonFiniteLoss(Rule):
             next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
             epoch=epoch,
             explains=(
-                "LD706",
                 "LD102",
                 "LD106",
+                "LD113",
                 "LD115",
                 "LD202",
                 "LD203",
                 "LD204",
+                "LD205",
+                "LD208",
                 "LD301",
                 "LD302",
-                "LD208",
-                "LD113",
+                "LD706",
             ),
         )
 

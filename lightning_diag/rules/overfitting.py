@@ -69,8 +69,9 @@ class Overfitting(Rule):
             f"validation loss {number(best)} in epoch {epoch} → {number(now)} at the end (+{percent(now / best - 1)})"
         )
         evidence = [Evidence(signal="val/loss", text=text, epoch=epoch, observed=now, expected=best)]
-        evidence.append(seen(history, "train/loss" if len(history.series("train/loss")) else "train/acc", "training"))
-        title, size = f"Overfitting since epoch {epoch}", ""
+        name, label = ("loss", "training loss") if len(history.series("train/loss")) else ("acc", "training accuracy")
+        evidence.append(seen(history, f"train/{name}", label))
+        size = ""
         if ends:
             interval = statistics.difference(*ends)
             size = f": training {of(ends[0])}, validation {of(ends[1])}"
@@ -82,7 +83,7 @@ class Overfitting(Rule):
             severity="error" if ends and statistics.difference(*ends).low > 2 * self.gap else "warning",
             confidence=0.95 if ends else 0.85,
             claim="established" if ends else "likely",
-            title=title,
+            title=f"Overfitting since epoch {epoch}",
             summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
             evidence=tuple(evidence),
             against=accuracy_against(history, epoch),
@@ -95,5 +96,5 @@ class Overfitting(Rule):
             next_test="train a much smaller model: if the gap stays, the split is harder than the training data, not the "
             "capacity too large",
             epoch=epoch,
-            explains=("LD203", "LD207", "LD602"),
+            explains=("LD203", "LD602"),
         )

@@ -14,7 +14,7 @@ from statistics import median
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, PretrainFacts, RunHistory, Series
-from lightning_diag.words import number, of
+from lightning_diag.words import number, of, percent
 
 ALPHA = 0.01
 """Error rate of one rule's test. About thirty rules test something, so that a healthy run of independent signals would
@@ -134,7 +134,8 @@ def seen(history: RunHistory, name: str, label: str, expected: float | None = No
     """Evidence that tells the course of a scalar: ``label 2.3 → 0.41 (epochs 0–9)``."""
     course = history.series(name)
     first, last = course.values[0], course.values[-1]
-    text = f"{label} {number(first)} → {number(last)} (epochs {course.epochs[0]}–{course.epochs[-1]})"
+    shown = percent if name.endswith("/acc") else number
+    text = f"{label} {shown(first)} → {shown(last)} (epochs {course.epochs[0]}–{course.epochs[-1]})"
     return Evidence(signal=name, text=text, epoch=course.epochs[-1], observed=last, expected=expected)
 
 

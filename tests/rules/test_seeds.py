@@ -38,6 +38,7 @@ def test_seed1_establishes_the_gap_and_the_missed_target() -> None:
     assert gap.claim == "established"
     assert "219/224 = 98 %, validation 17/29 = 59 %: a gap of 39 points (23–57)" in gap.summary
     assert diagnosis.finding("LD201") is not None
+    assert diagnosis.finding("LD207") is None, "not worse and worse are never printed together"
     target = diagnosis.finding("LD208")
     assert target is not None
     assert "p = 0.003" in target.summary

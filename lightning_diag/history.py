@@ -733,6 +733,7 @@ class RunHistory:
         return None if recorded else baseline
 
     def class_name(self, index: int) -> str:
-        """Name of class ``index``, or ``class <index>``."""
+        """Name of class ``index``, or ``class <index>`` (``token <index>`` for CTC)."""
         names = self.context.class_names
-        return names[index] if 0 <= index < len(names) else f"class {index}"
+        kind = "token" if self.context.task == "ctc" else "class"
+        return names[index] if 0 <= index < len(names) else f"{kind} {index}"

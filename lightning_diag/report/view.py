@@ -143,9 +143,6 @@ class View:
 
     def label(self, index: int) -> Name:
         """The class as the report calls it; its number is added where the name alone would be ambiguous."""
-        context = self.history.context
-        if context.task == "ctc" and not 0 <= index < len(context.class_names):
-            return Name(f"token {index}")
         label = name(self.history.class_name(index))
         return Name(f"{label} ({index})") if label in self._shared_labels else label
 

@@ -128,3 +128,4 @@ def test_pyplot_is_never_imported():
 def test_labels_are_moved_apart():
     assert apart([0, 0, 50], 10) == [-5, 5, 50]
     assert apart([0, 30], 10) == [0, 30]
+    assert apart([0, 2], 10, floor=5) == [5, 15]

@@ -125,7 +125,7 @@ def _loss_axis(axes: Axes, found: list[Series]) -> None:
 
 
 def _loss_baseline(view: View, axes: Axes) -> None:
-    baseline = view.history.context.baseline
+    baseline = view.history.unrecorded_baseline()
     if baseline is not None and baseline.loss is not None and baseline.epoch is not None:
         axes.plot([baseline.epoch], [baseline.loss], color=VAL, marker="D", markersize=5, markerfacecolor="none")
 
@@ -135,7 +135,7 @@ def _metric_marks(view: View, axes: Axes, signal: str) -> None:
     from matplotlib.ticker import FuncFormatter
 
     _band(view, axes, signal)
-    baseline = view.history.context.baseline
+    baseline = view.history.unrecorded_baseline()
     if baseline is not None and signal == "val/acc" and baseline.correct is not None and baseline.epoch is not None:
         span, rate = interval(baseline.correct), baseline.correct.rate
         axes.errorbar([baseline.epoch], [rate], [[rate - span.low], [span.high - rate]], color=VAL, marker="D", markersize=5,

@@ -7,6 +7,7 @@ background and a rule for ``prefers-color-scheme: dark`` that turns both, so tha
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,21 +115,23 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     to_axes = axes.transData + axes.transAxes.inverted()
     ordered = sorted(ends, key=lambda end: end[1])
     wanted = [float(to_axes.transform((x, y))[1]) * height for x, y, _, _ in ordered]
-    for (x, y, text, colour), at, placed in zip(ordered, wanted, apart(wanted, LABEL_GAP), strict=True):
+    for (x, y, text, colour), at, placed in zip(ordered, wanted, apart(wanted, LABEL_GAP, LABEL_GAP / 2), strict=True):
         axes.annotate(
             text, (x, y), xytext=(6, placed - at), textcoords="offset points", color=colour, va="center",
             fontsize=SMALL + 0.5, annotation_clip=False,
         )  # fmt: skip
 
 
-def apart(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places moved until neighbours are ``gap`` apart, each pair by half of what it lacks."""
+def apart(places: Sequence[float], gap: float, floor: float = -math.inf) -> list[float]:
+    """Ascending places moved until neighbours are ``gap`` apart, each pair by half of what it lacks; none below ``floor``."""
     moved = list(places)
     for _ in range(50):
         for i in range(1, len(moved)):
             lack = gap - (moved[i] - moved[i - 1])
             if lack > 0:
                 moved[i - 1], moved[i] = moved[i - 1] - lack / 2, moved[i] + lack / 2
+    for i, place in enumerate(moved):
+        moved[i] = max(place, floor + i * gap)
     return moved
 
 

@@ -60,30 +60,33 @@ def baseline_value(baseline: Baseline, signal: str) -> float | None:
 
 
 def _best(view: View) -> tuple[str, ...] | None:
-    record = view.history.best_record(since=view.history.context.resumed_epoch)
-    if record is None or len(view.evaluated) < 2:
-        return None
-    if record is view.final:
+    """The best epoch of this fit, unless the last one is as good."""
+    record = _best_record(view)
+    if record is None or len(view.evaluated) < 2 or _final_is_best(view):
         return None
     return _row(
         view, _best_word(view), record, _against_target(view, view.count(record), record.values[view.metric[0]])
     )
 
 
+def _best_record(view: View) -> EpochRecord | None:
+    return view.history.best_record(since=view.history.context.resumed_epoch)
+
+
+def _final_is_best(view: View) -> bool:
+    best, final, signal = _best_record(view), view.final, view.metric[0]
+    return best is not None and final is not None and best.values[signal] == final.values[signal]
+
+
 def _best_word(view: View) -> str:
-    resumed = view.history.context.resumed_epoch
-    return (
-        "best after resuming"
-        if resumed is not None and view.best is not None and view.best.epoch >= resumed
-        else "best"
-    )
+    return "best" if view.history.context.resumed_epoch is None else "best after resuming"
 
 
 def _final(view: View) -> tuple[str, ...] | None:
     record = view.final
     if record is None:
         return None
-    word = "best and final" if record is view.best and len(view.evaluated) > 1 else "final"
+    word = "best and final" if _final_is_best(view) and len(view.evaluated) > 1 else "final"
     value = record.values[view.metric[0]]
     against = _against_target(view, view.count(record), value) if view.history.context.target else _against_best(view)
     return _row(view, word, record, against)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from lightning.pytorch import Callback
 
+from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.misuse import misconfiguration
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.run import Part
@@ -68,6 +69,9 @@ class DiagCallback(Callback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Join the Trainer's observer (it is made by the first monitor)."""
         if stage != "fit":
+            return
+        if getattr(trainer, "barebones", False):
+            warn(f"lightning_diag: {type(self).__name__} is off, because Trainer(barebones=True) asks for raw speed.")
             return
         from lightning_diag.callbacks.observer import Observer
 

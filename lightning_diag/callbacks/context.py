@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from lightning_diag.callbacks.loaders import first_loader
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.run import Run
-from lightning_diag.history import Baseline, Count, DataFacts, EpochRecord, RunContext, StageRecord, Target
+from lightning_diag.history import Baseline, Count, DataFacts, EpochRecord, StageRecord, Target
 from lightning_diag.signals.setup_facts import (
     class_names,
     datasets_of,
@@ -109,20 +110,7 @@ def _names(run: Run) -> tuple[str, ...]:
     return class_names(*datasets_of(loader), run.trainer.datamodule, run.module)
 
 
-def first_loader(loaders: Any) -> Any:
-    """The first loader of a collection (list, dict, ``CombinedLoader``)."""
-    loaders = getattr(loaders, "iterables", loaders)
-    if isinstance(loaders, Mapping):
-        loaders = list(loaders.values())
-    return loaders[0] if isinstance(loaders, (list, tuple)) and loaders else loaders
-
-
 def _seed(environment: Mapping[str, str]) -> int | None:
     """The seed that ``seed_everything`` leaves in the environment."""
     text = environment.get("PL_GLOBAL_SEED", "")
     return int(text) if text.isdigit() else None
-
-
-def differs(context: RunContext, changes: Mapping[str, Any]) -> bool:
-    """Whether ``changes`` would change ``context`` (so that an unchanged context is not written again)."""
-    return any(getattr(context, name) != value for name, value in changes.items())

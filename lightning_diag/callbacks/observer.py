@@ -13,6 +13,7 @@ from lightning_diag.callbacks.base import DiagCallback, without_step_hooks
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.parts import default_parts
 from lightning_diag.callbacks.run import HOOKS, Part, Run
+from lightning_diag.engine import diagnose
 from lightning_diag.errors import ConfigError
 from lightning_diag.history import EpochRecord, RunHistory
 from lightning_diag.recorder import Recorder
@@ -88,6 +89,7 @@ class Observer(Callback):
         for member in self.members:
             options = options.merged(member.options)
             member.check(trainer, module)
+        diagnose(RunHistory(), thresholds=options.thresholds)  # refuses thresholds of unknown rules or fields
         wanted = frozenset(type(member).__name__ for member in self.members)
         earlier = self.run.recorder.epochs if self.run is not None and self.run.module is module else ()
         self.run = Run(trainer=trainer, module=module, options=options, wanted=wanted, recorder=Recorder())

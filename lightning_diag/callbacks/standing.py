@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightning_diag.callbacks.run import Run
 
 
@@ -19,3 +21,10 @@ def is_best(run: Run) -> bool:
         return True
     value = now[monitored[0]]
     return value > best[1] if monitored[1] == "max" else value < best[1]
+
+
+def resolve(asked: str, names: Iterable[str]) -> str | None:
+    """The series that a user means by ``asked``: a signal, a logged name, or a signal spelled ``val_loss``."""
+    present = set(names)
+    options = (asked, f"logged/{asked}", asked.replace("_", "/", 1))
+    return next((name for name in options if name in present), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lightning_diag.callbacks.context import first_loader
+from lightning_diag.callbacks.loaders import first_loader
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.history import DataFacts
 from lightning_diag.signals.data import DataSignals

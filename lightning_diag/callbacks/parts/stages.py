@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_diag.callbacks.collector import StageCollector, StepLosses
+from lightning_diag.callbacks.loaders import loaders, real_samples
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
@@ -47,8 +48,16 @@ class StagePart(Part):
             self.losses.add(loss)
         self._collector(run, stage).observe(observation, batch, loss)
 
+    def train_start(self, run: Run) -> None:
+        """All ranks make the same collective calls, so each has every collector, also without a batch."""
+        if run.trainer.world_size > 1:
+            for stage in ("train", *(_val(i) for i in range(len(run.trainer.num_val_batches)))):
+                self._collector(run, stage)
+
     def validation_start(self, run: Run) -> None:
-        """A new validation counts from zero."""
+        """A new validation counts from zero, without the repeats of a distributed sampler."""
+        for index, loader in enumerate(loaders(run.trainer.val_dataloaders)):
+            self._collector(run, _val(index)).metrics.real_samples = real_samples(loader)
         for stage, collector in self.collectors.items():
             if stage != "train":
                 collector.reset()
@@ -62,9 +71,10 @@ class StagePart(Part):
 
     def interval_end(self, run: Run) -> None:
         """Training counts since the last interval."""
-        if "train" in self.collectors and self.collectors["train"].steps:
+        train = self.collectors.get("train")
+        if train is not None and (train.steps or run.trainer.world_size > 1):
             self._take(run, "train")
-            self.collectors["train"].reset()
+            train.reset()
             run.recorder.values(self.losses.read())
         self._facts(run)
 
@@ -131,6 +141,10 @@ class StagePart(Part):
             warn(f"lightning_diag: {text}")
             return ()
         return names
+
+
+def _val(index: int) -> str:
+    return "val" if index == 0 else f"val:{index}"
 
 
 def _plain(stage: str) -> str:

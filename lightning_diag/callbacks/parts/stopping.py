@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_diag.callbacks.best_weights import BestWeights
 from lightning_diag.callbacks.messages import say, warn
 from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.callbacks.standing import resolve
 from lightning_diag.history import EpochRecord, RunHistory, StopFacts
 from lightning_diag.signals.schedule import is_plateau, planned_rates
 from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, replay, worsening_p
@@ -113,9 +114,7 @@ class StoppingPart(Part):
             return {name: criterion.mode for name, criterion in self.criterion.criteria.items()}
         asked = self.stopper.watched
         if asked is not None and "val/loss" in record.values:
-            found = next(
-                (n for n in (asked, f"logged/{asked}", asked.replace("_", "/", 1)) if n in record.values), None
-            )
+            found = resolve(asked, record.values)
             if found is not None:
                 return {found: self.stopper.watched_mode or self.stopper.mode}
             _tell_unknown(run, asked, record)

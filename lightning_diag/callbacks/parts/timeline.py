@@ -7,7 +7,7 @@ import time
 from lightning_diag.callbacks.context import context_changes, data_facts
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
-from lightning_diag.callbacks.standing import is_best
+from lightning_diag.callbacks.standing import is_best, resolve
 from lightning_diag.signals.setup_facts import optim_facts
 
 LR_STEP = 2.0
@@ -22,6 +22,8 @@ class TimelinePart(Part):
     def __init__(self) -> None:
         self._clock = time.monotonic()
         self._started = False
+        self._resolved = False
+        self._torn = False
 
     def fit_start(self, run: Run) -> None:
         """What is known before the first step."""
@@ -37,6 +39,7 @@ class TimelinePart(Part):
             resumed_epoch=run.epoch if resumed else None,
         )
         self._clock = time.monotonic()
+        self._torn = resumed and trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
         if not any(run.trainer.num_val_batches):
             text = (
                 "There is no validation: only training is recorded, so nothing can be said about generalisation. "
@@ -54,6 +57,7 @@ class TimelinePart(Part):
             found["lr"] = rates[0]
         self._clock = now
         if run.recorder.pending:
+            self._resolve_monitor(run)
             self._events(run, rates[0] if rates else None)
             run.recorder.values(found)
 
@@ -62,10 +66,28 @@ class TimelinePart(Part):
             resumed = run.recorder.context.resumed_epoch is not None
             run.recorder.event("resume" if resumed else "start")
         self._started = True
+        if self._torn:
+            self._torn = False
+            run.recorder.event("partial", "resumed in mid-epoch: training counts cover the steps after the resume only")
         before = run.recorder.epochs[-1].values.get("lr") if run.recorder.epochs else None
         if rate and before and rate >= LR_STEP * before:
-            run.recorder.event("lr_rise", f"learning rate {before:.3g} → {rate:.3g}")
+            restarts = any(word in (run.recorder.context.optim.scheduler or "") for word in ("WarmRestarts", "Cyclic"))
+            run.recorder.event("lr_restart" if restarts else "lr_rise", f"learning rate {before:.3g} → {rate:.3g}")
         elif rate is not None and before and rate <= before / LR_STEP:
             run.recorder.event("lr_cut", f"learning rate {before:.3g} → {rate:.3g}")
         if is_best(run):
             run.recorder.event("best")
+
+    def _resolve_monitor(self, run: Run) -> None:
+        """Find the monitored series once there are names to find it under; tell which names there are."""
+        asked, values = run.options.monitor, run.recorder.running_values
+        if asked is None or self._resolved or not any(name.startswith("val") for name in values):
+            return
+        self._resolved = True
+        found = resolve(asked, values)
+        if found is None:
+            names = ", ".join(sorted(name.removeprefix("logged/") for name in values))
+            text = f"GapMonitor(monitor={asked!r}): there is no such series, the default is used. There are: {names}."
+            run.recorder.note(text)
+            warn(f"lightning_diag: {text}")
+        run.recorder.update(monitor=found)

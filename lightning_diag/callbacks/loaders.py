@@ -1,0 +1,35 @@
+"""The Trainer's loaders, whatever they are wrapped in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.data.distributed import DistributedSampler
+
+
+def loaders(collection: Any) -> list[Any]:
+    """The loaders of a collection (one loader, list, dict, ``CombinedLoader``), in order."""
+    collection = getattr(collection, "iterables", collection)
+    if isinstance(collection, Mapping):
+        collection = list(collection.values())
+    if collection is None:
+        return []
+    return list(collection) if isinstance(collection, (list, tuple)) else [collection]
+
+
+def first_loader(collection: Any) -> Any:
+    """The first loader of a collection, or None."""
+    return next(iter(loaders(collection)), None)
+
+
+def real_samples(loader: Any) -> int | None:
+    """Samples of this rank that are not repeats; None where nothing is repeated.
+
+    :class:`DistributedSampler` makes the ranks even by repeating samples, which moves single-digit validation sets. The
+    repeats come last: rank r of R holds samples r, r + R, ... of the set.
+    """
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
+        return None
+    return len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]  # a sized set

@@ -11,7 +11,7 @@ from lightning_diag.engine import diagnose
 from lightning_diag.engine.ranking import rank
 from lightning_diag.errors import ConfigError
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import Count, Paired, RunHistory, StageRecord
+from lightning_diag.history import Count, EpochRecord, Paired, RunHistory, StageRecord
 from lightning_diag.rules.base import CannotTellError, Rule
 from tests import seeds
 from tests.build import history
@@ -165,3 +165,17 @@ def test_pairs_decide_where_they_were_kept() -> None:
     assert not [c for c in claims if "got worse" in c.claim]
     unpaired = diagnose(run).not_established
     assert [c for c in unpaired if "got worse" in c.claim]
+
+
+def test_a_difference_that_rounds_away_is_no_claim():
+    def run(last):
+        records = [
+            EpochRecord(
+                epoch=i, values={"val/acc": k / 400}, stages={"val": StageRecord(n=400, correct=Count(k=k, n=400))}
+            )
+            for i, k in enumerate((368, last))
+        ]
+        return [c.claim for c in diagnose(RunHistory(epochs=tuple(records))).not_established]
+
+    assert any("got worse" in claim for claim in run(360))
+    assert not any("got worse" in claim for claim in run(367))

@@ -41,6 +41,8 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     reference, last = _reference(history), final_count(history, "val")
     if reference is None or last is None or reference[1].rate <= last.rate:
         return None
+    if percent(reference[1].rate) == percent(last.rate):  # nobody would claim that 92 % fell to 92 %
+        return None
     epoch, best = reference
     paired = _paired_p(history, epoch)
     p_value = paired if paired is not None else statistics.fisher(best, last)

@@ -1,0 +1,46 @@
+"""The page that explains a report names what a report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_diag.findings import SEVERITIES
+from lightning_diag.report.sections import SECTIONS
+from lightning_diag.report.sections.status import ENDINGS, EVENTS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
+
+
+def test_every_status_word_is_explained():
+    words = {
+        "baseline",
+        "drop",
+        "recovering",
+        "improving",
+        "best",
+        "best of this fit",
+        "level",
+        "overfitting",
+        "diverged",
+    }
+    table = PAGE.split("| word |")[1].split("\n\n")[0]
+    named = words | set(ENDINGS.values()) | set(EVENTS.values())
+    assert not [word for word in named if word not in table]
+
+
+def test_the_main_sections_and_severities_are_explained():
+    titles = {key: title.split(",")[0] for key, title, _ in SECTIONS}
+    for key in (
+        "causes",
+        "not_established",
+        "epochs",
+        "classes",
+        "confusions",
+        "samples",
+        "plan",
+        "clear",
+        "not_checked",
+        "configuration",
+    ):
+        assert titles[key] in PAGE, key
+    assert all(f"`{severity}`" in PAGE for severity in SEVERITIES)

@@ -92,6 +92,28 @@ class Curve:
         return LearningRatePlan(points=tuple((i + 1.0, float(r)) for i, r in enumerate(rates) if r is not None))
 
 
+def variants(curve: Curve, rng: np.random.Generator) -> list[Curve]:
+    """What else can be learnt from a run: cut short, seen at every second or third evaluation, judged by its loss.
+
+    A run planned to end earlier is a run like any other, and so is one that is validated less often. Learning from them
+    keeps the criterion from remembering the lengths of the runs it was fitted on.
+    """
+    length, data = len(curve), curve.data
+    found = []
+    if length >= 12:
+        found.append(_picked(curve, range(int(length * rng.uniform(0.35, 0.85)))))
+    if length >= 24:
+        found.append(_picked(curve, range(0, length, int(rng.integers(2, 4)))))
+    if "val_loss" in data["series"] and curve.monitor != "val_loss":
+        found.append(Curve(curve.name, curve.repo, {**data, "monitor": "val_loss", "mode": "min"}))
+    return found
+
+
+def _picked(curve: Curve, places: range) -> Curve:
+    series = {name: [values[i] for i in places] for name, values in curve.data["series"].items()}
+    return Curve(curve.name, curve.repo, {**curve.data, "series": series, "planned_evals": len(places)})
+
+
 def _at(series: dict[str, list[float | None]], name: str, i: int) -> float | None:
     values = series.get(name)
     return None if values is None or i >= len(values) else values[i]

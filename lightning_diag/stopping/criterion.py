@@ -63,6 +63,7 @@ class StoppingCriterion:
         self.missed_limit = _missed_limit(self.max_missed_gain)
         if not 0.0 < self.min_gain < 1.0:
             raise ConfigError(f"min_gain={self.min_gain!r}: expected a share of the gain between 0 and 1, like 0.05")
+        self._limits = [_limit(model, self.missed_limit, self.min_gain) for model in self.models]
         self.reset()
 
     def reset(self) -> None:
@@ -112,12 +113,9 @@ class StoppingCriterion:
     def _record_lr(self, lr: float | None) -> None:
         if lr is None or not usable(lr) or lr <= 0:
             return
-        if lr <= 0.6 * self._lr:
-            self._tracks.cut = self._tracks.lr.count
         if is_cut(self._lr, lr):
             self._cut_at = self._evaluations
         self._lr = lr
-        _add(self._tracks.lr, math.log10(lr), lower=False)
 
     def _too_early(self, evaluation: Evaluation) -> str | None:
         if self._evaluations < self.min_evaluations or evaluation.index < self.min_index:
@@ -157,19 +155,20 @@ class StoppingCriterion:
         if not self.ready:
             return self._decision(evaluation, "too early", "fewer than three finite values: nothing can be said yet")
         left = self.evaluations_left()
-        model = self.models[1] if math.isnan(left) else self.models[0]
-        parts = model.parts(self.view())
+        kind = int(math.isnan(left))
+        model, (limit, threshold) = self.models[kind], self._limits[kind]
+        parts = model.parts(View.of(self._tracks, left))
         score = model.score(parts)
-        outlook, limit = model.outlook(score), model.outlook(model.limit(self.missed_limit))
-        probability, threshold = outlook.probability(self.min_gain), limit.probability(self.min_gain)
-        stalled = score < model.limit(self.missed_limit) and usable(evaluation.value)
-        facts = {**self._expected(outlook), "probability": probability, "threshold": threshold}
-        facts["weights"] = tuple(sorted(parts.items(), key=lambda part: -abs(part[1]))[:3])
+        outlook = model.outlook(score)
+        probability = outlook.probability(self.min_gain)
+        stalled = score < limit and usable(evaluation.value)
+        weights = tuple(sorted(parts.items(), key=lambda part: -abs(part[1]))[:5])
+        facts = {"probability": probability, "threshold": threshold, "weights": weights, **self._expected(outlook)}
         hold = early or self._held(evaluation)
         if stalled and hold:
             return self._decision(evaluation, "too early" if early else "held", hold, **facts)
         wait = self._tracks.value.wait
-        reason = stalled_or_improving(stalled, probability, threshold, self.min_gain, wait)
+        reason = stalled_or_improving(stalled, probability, threshold, self.min_gain, wait, weights)
         return self._decision(evaluation, "stalled" if stalled else "improving", reason, stop=stalled, **facts)
 
     def _expected(self, outlook: Outlook) -> dict[str, Any]:
@@ -193,11 +192,10 @@ class StoppingCriterion:
     def state_dict(self) -> dict[str, Any]:
         """The history as plain numbers and lists; no setting is in it, so that a resumed run takes the new ones."""
         tracks = self._tracks
-        series = {"value": tracks.value, "train_loss": tracks.train_loss, "val_loss": tracks.val_loss, "lr": tracks.lr}
+        series = {"value": tracks.value, "train_loss": tracks.train_loss, "val_loss": tracks.val_loss}
         return {
             "tracks": {name: track.state() for name, track in series.items()},
             "others": {name: track.state() for name, track in tracks.others.items()},
-            "cut": tracks.cut,
             "exits": asdict(self._state),
             "counters": [self._first, self._last, self._best_index, self._evaluations, self._lr, self._cut_at],
         }
@@ -206,7 +204,7 @@ class StoppingCriterion:
         """Go on from :meth:`state_dict`, under the settings of this object."""
         series = {name: Track.from_state(track) for name, track in state["tracks"].items()}
         others = {name: Track.from_state(track) for name, track in state["others"].items()}
-        self._tracks = Tracks(self.mode == "min", **series, others=others, cut=state["cut"])
+        self._tracks = Tracks(self.mode == "min", **series, others=others)
         self._state = ExitState(**state["exits"])
         first, last, best, evaluations, lr, cut_at = state["counters"]
         self._first, self._last, self._best_index, self._lr = first, last, best, lr
@@ -224,6 +222,12 @@ def _missed_limit(setting: float | str) -> float:
         names = ", ".join(repr(name) for name in SETTINGS)
         raise ConfigError(f"max_missed_gain={setting!r}: expected {names} or a share between 0 and 1, like 0.05")
     return value
+
+
+def _limit(model: Model, missed: float, min_gain: float) -> tuple[float, float]:
+    """(score below which to stop, the probability that goes with it)."""
+    limit = model.limit(missed)
+    return limit, model.outlook(limit).probability(min_gain)
 
 
 def _still(gain: float, missed: float) -> float:

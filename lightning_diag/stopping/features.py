@@ -22,7 +22,6 @@ class Tracks:
     Attributes:
         value: the monitored series; train_loss, val_loss: negated, so that higher is better; others: further
             validation series, oriented by their names.
-        lr: logarithm (base 10) of the learning rate; cut: evaluation of the last fall to at most 0.6 of the one before.
         lower_is_better: mode of the monitored series.
     """
 
@@ -31,8 +30,6 @@ class Tracks:
     train_loss: Track = field(default_factory=Track)
     val_loss: Track = field(default_factory=Track)
     others: dict[str, Track] = field(default_factory=dict)
-    lr: Track = field(default_factory=Track)
-    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,29 @@ def _halves(view: View) -> float:
     return (bests.at(view.count / 2) - bests.at(view.count / 4)) / view.gain
 
 
-def _significance(view: View, window: int) -> float:
-    slope, error = view.tracks.value.slope(window)
-    return _clip(slope / max(error, 1e-12 * view.gain), -20.0, 20.0)
+def _stalled_for(view: View, share: float) -> float:
+    """Evaluations since the best first came within ``share`` of the gain of where it is now."""
+    value = view.tracks.value
+    return view.count - value.bests.first_at(value.best - share * view.gain)
+
+
+def _by_doubling(view: View) -> float:
+    """Gain to come if each doubling of the run brings what the last one did."""
+    return _log(_gained_since(view, view.count / 2) * math.log2(view.planned / view.count), 1e-4, 1e2)
+
+
+def _by_decay(view: View) -> float:
+    """Gain to come if the gain of each third of the run shrinks as it last did."""
+    last = _gained_since(view, 2 * view.count / 3)
+    before = _gained_since(view, view.count / 3) - last
+    ratio = min((last + 1e-3) / (before + 1e-3), 0.95)
+    thirds = min(3.0 * view.left / view.count, 30.0)
+    return _log(last * ratio * (1.0 - ratio**thirds) / (1.0 - ratio), 1e-4, 1e2)
 
 
 def _extrapolated(view: View, window: int) -> float:
-    slope, _ = view.tracks.value.slope(window)
-    return _log(slope * view.left / view.gain, 1e-3, 1e2)
+    """Gain to come if the straight line through the last ``window`` values went on."""
+    return _log(view.tracks.value.slope(window) * view.left / view.gain, 1e-3, 1e2)
 
 
 def _below_best(view: View, average: int) -> float:
@@ -139,85 +151,40 @@ def _wait_share(track: Track) -> float:
     return track.wait / track.count if track.count else NAN
 
 
-def _loss_rise(view: View) -> float:
-    """How far the validation loss has risen from its best, in units of its fall before."""
-    loss = view.tracks.val_loss
-    if loss.count < 3:
-        return NAN
-    return _clip((loss.best - loss.averages[0]) / max(loss.gain, 1e-3 * abs(loss.best), 1e-12), -1.0, 5.0)
-
-
 def _freshest(view: View) -> float:
     """Shortest wait, over all other validation series, as a share of the run so far."""
     tracks = [t for t in (view.tracks.val_loss, *view.tracks.others.values()) if t.count]
     return min((_wait_share(t) for t in tracks), default=NAN)
 
 
-def _lr_level(view: View) -> float:
-    lr = view.tracks.lr
-    return _clip(lr.recent[-1] - lr.best, -4.0, 0.0) if lr.count else NAN
-
-
-def _lr_trend(view: View) -> float:
-    lr = view.tracks.lr
-    return _clip(lr.recent[-1] - lr.values.at(lr.count / 2), -3.0, 3.0) if lr.count else NAN
-
-
-def _lr_since_cut(view: View) -> float:
-    lr = view.tracks.lr
-    if not lr.count:
-        return NAN
-    return (lr.count - view.tracks.cut) / lr.count if view.tracks.cut else 1.0
-
-
-def _first_to_best(view: View) -> float:
-    value = view.tracks.value
-    return _clip(math.log(max(abs(value.best), 1e-12) / max(abs(value.first), 1e-12)), -8.0, 8.0)
-
-
 FEATURES: Mapping[str, Callable[[View], float]] = {
     "evaluations": lambda v: math.log(v.count),
     "planned": lambda v: _log(v.planned, 1.0, 1e6),
     "progress": lambda v: v.count / v.planned,
-    "left": lambda v: _log(1.0 + v.left, 1.0, 1e6),
-    "wait": lambda v: math.log1p(v.tracks.value.wait),
-    "wait of run": lambda v: _wait_share(v.tracks.value),
-    "wait of plan": lambda v: v.tracks.value.wait / v.planned,
     "wait of rest": lambda v: _log((v.tracks.value.wait + 1.0) / (v.left + 1.0), 1e-4, 1e4),
     "noise of gain": lambda v: _log(v.noise / v.gain, 1e-5, 1e2),
     "gained since half": lambda v: _gained_since(v, v.count / 2),
     "gained since two thirds": lambda v: _gained_since(v, 2 * v.count / 3),
-    "gained since quarter": lambda v: _gained_since(v, v.count / 4),
-    "gained in 3": lambda v: _gained_lately(v, 3),
     "gained in 5": lambda v: _gained_lately(v, 5),
     "gained in 10": lambda v: _gained_lately(v, 10),
     "gained in 20": lambda v: _gained_lately(v, 20),
     "pace": _pace,
-    "records": lambda v: v.tracks.value.records / v.count,
-    "below best 2, noise": lambda v: _clip(_below_best(v, 0) / v.noise, -20.0, 20.0),
+    "stalled within 1 %": lambda v: _stalled_for(v, 0.01) / v.count,
+    "stalled within 5 %": lambda v: _stalled_for(v, 0.05) / v.count,
+    "stalled within 1 % of rest": lambda v: _log((_stalled_for(v, 0.01) + 1.0) / (v.left + 1.0), 1e-4, 1e4),
+    "stalled within 5 % of rest": lambda v: _log((_stalled_for(v, 0.05) + 1.0) / (v.left + 1.0), 1e-4, 1e4),
+    "by doubling": _by_doubling,
+    "by decay": _by_decay,
     "below best 5, noise": lambda v: _clip(_below_best(v, 1) / v.noise, -20.0, 20.0),
     "below best 5, gain": lambda v: _clip(_below_best(v, 1) / v.gain, -1.0, 5.0),
-    "trend 2-15, noise": lambda v: _clip((_below_best(v, 2) - _below_best(v, 0)) / v.noise, -20.0, 20.0),
     "trend 5-15, noise": lambda v: _clip((_below_best(v, 2) - _below_best(v, 1)) / v.noise, -20.0, 20.0),
     "trend 2-15, gain": lambda v: _clip((_below_best(v, 2) - _below_best(v, 0)) / v.gain, -5.0, 5.0),
-    "slope of 5": lambda v: _significance(v, 5),
-    "slope of 12": lambda v: _significance(v, 12),
-    "slope of 30": lambda v: _significance(v, 30),
-    "extrapolated from 5": lambda v: _extrapolated(v, 5),
     "extrapolated from 12": lambda v: _extrapolated(v, 12),
     "extrapolated from 30": lambda v: _extrapolated(v, 30),
     "training progress": _training_progress,
     "training fall": _training_fall,
     "training lately": _training_lately,
     "training level": _training_level,
-    "training wait": lambda v: _wait_share(v.tracks.train_loss),
-    "loss wait": lambda v: _wait_share(v.tracks.val_loss),
-    "loss rise": _loss_rise,
     "freshest": _freshest,
-    "lr level": _lr_level,
-    "lr trend": _lr_trend,
-    "since cut": _lr_since_cut,
-    "lower is better": lambda v: float(v.tracks.lower_is_better),
-    "first to best": _first_to_best,
 }
-"""Every fact by name; the shipped coefficients use the part of them that earned its place in cross-validation."""
+"""Every fact by name. Each earned its place in cross-validation by repository; some twenty others did not."""

@@ -108,8 +108,11 @@ class Model:
 
     def outlook(self, score: float) -> Outlook:
         """The distribution of the missed gain at ``score``."""
-        columns = zip(*self.table, strict=True)
-        return Outlook(self.missed, tuple(Curve(self.scores, column)(score) for column in columns))
+        i = min(max(bisect_right(self.scores, score), 1), len(self.scores) - 1)
+        low, high = self.scores[i - 1], self.scores[i]
+        share = min(max((score - low) / (high - low), 0.0), 1.0)
+        rows = zip(self.table[i - 1], self.table[i], strict=True)
+        return Outlook(self.missed, tuple(p + share * (q - p) for p, q in rows))
 
     def limit(self, max_missed_gain: float) -> float:
         """Score below which stopping misses ``max_missed_gain`` of the gain in the mean over recorded runs."""

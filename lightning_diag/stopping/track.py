@@ -8,6 +8,7 @@ Values are oriented when they come in: higher is better.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Trace:
         if len(self.points) >= TRACE:
             self.points = self.points[::2]
             self.stride *= 2
+
+    def first_at(self, level: float) -> int:
+        """Count of the first kept point that is at least ``level``, in a trace that never falls."""
+        return bisect_left(self.points, level) * self.stride + 1
 
     def at(self, count: float) -> float:
         """The kept value at or before the ``count``-th (from 1); the first one when ``count`` is below 1."""
@@ -106,12 +111,14 @@ class Track:
         seconds = sorted(abs(c - 2 * b + a) for a, b, c in zip(last, last[1:], last[2:], strict=False))
         return _median(seconds) / (0.6745 * math.sqrt(6.0)) if seconds else 0.0
 
-    def slope(self, window: int) -> tuple[float, float]:
-        """(slope per evaluation, its standard error) of a straight line through the last ``window`` values."""
+    def slope(self, window: int) -> float:
+        """Least-squares slope per evaluation of the last ``window`` values; 0 with fewer than three."""
         last = list(self.recent)[-window:]
-        if len(last) < 3:
-            return 0.0, math.inf
-        return _line(last)
+        n = len(last)
+        if n < 3:
+            return 0.0
+        centre = (n - 1) / 2.0
+        return sum((i - centre) * v for i, v in enumerate(last)) / (n * (n * n - 1) / 12.0)
 
     def state(self) -> dict[str, object]:
         """Plain numbers and lists, for a checkpoint."""
@@ -149,12 +156,3 @@ def _floats(values: object) -> list[float]:
 def _median(ordered: Sequence[float]) -> float:
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half])
-
-
-def _line(values: Sequence[float]) -> tuple[float, float]:
-    n = len(values)
-    centre, mean = (n - 1) / 2.0, math.fsum(values) / n
-    spread = n * (n * n - 1) / 12.0
-    slope = sum((i - centre) * v for i, v in enumerate(values)) / spread
-    rest = sum((v - mean - slope * (i - centre)) ** 2 for i, v in enumerate(values))
-    return slope, math.sqrt(rest / (n - 2) / spread)

@@ -167,8 +167,11 @@ def test_target_is_reported_only_when_asked_for():
 
 
 def test_collapse_and_proven_worsening():
-    values = [0.1, 0.3, 0.5, 0.6] + [0.1] * 10
-    assert run(StoppingCriterion("max", planned=1000, min_gain=0.001), values)[-1].cause == "collapse"
+    values = [0.1 + 0.05 * i for i in range(12)] + [0.1] * 12
+    training = [1 - v for v in values]
+    assert run(StoppingCriterion("max", planned=1000), values, train_loss=training)[-1].cause == "collapse"
+    alone = run(StoppingCriterion("max", planned=1000), values, train_loss=[1 / (i + 1) for i in range(24)])
+    assert all(d.cause != "collapse" for d in alone)
     n = 12
     worse = run(
         StoppingCriterion("min", planned=1000),

@@ -28,10 +28,13 @@ def test_noise_ignores_a_trend():
 
 def test_slope_equals_least_squares():
     values = np.random.default_rng(1).standard_normal(40)
-    slope, error = filled(values).slope(12)
-    fit, cov = np.polyfit(range(12), values[-12:], 1, cov=True)
-    assert slope == pytest.approx(fit[0])
-    assert error == pytest.approx(np.sqrt(cov[0, 0]))
+    assert filled(values).slope(12) == pytest.approx(np.polyfit(range(12), values[-12:], 1)[0])
+    assert filled(values[:2]).slope(12) == 0.0
+
+
+def test_first_at_finds_where_a_level_was_reached():
+    track = filled([0.0, 1.0, 1.0, 3.0, 3.0])
+    assert [track.bests.first_at(level) for level in (-1.0, 0.5, 1.0, 2.0)] == [1, 2, 2, 4]
 
 
 def test_trace_is_bounded_and_looks_back_only():

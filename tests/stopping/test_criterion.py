@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightning_diag.errors import ConfigError
@@ -189,6 +189,7 @@ def test_collapse_and_proven_worsening():
     assert all(d.cause != "worse" for d in rising)
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=40),
     st.sampled_from(["min", "max"]),

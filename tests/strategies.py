@@ -42,7 +42,9 @@ def tuples(strategy, size=3):
     return st.lists(strategy, max_size=size).map(tuple)
 
 
-class_rows = st.builds(ClassRow, index=small, support=small, predicted=small, correct=small)
+class_rows = st.tuples(small, small, small, small).map(
+    lambda n: ClassRow(index=n[0], support=n[1], predicted=n[2], correct=min(n[1:]))
+)
 confusions = st.builds(Confusion, target=small, predicted=small, count=small)
 paired = st.builds(
     Paired,
@@ -54,8 +56,8 @@ paired = st.builds(
     loss_delta_mean=maybe(floats),
     loss_delta_sem=maybe(floats),
 )
-matrices = st.integers(1, 3).flatmap(
-    lambda n: st.lists(st.lists(small, min_size=n, max_size=n).map(tuple), max_size=n).map(tuple)
+matrices = st.integers(0, 3).flatmap(
+    lambda n: st.lists(st.lists(small, min_size=n, max_size=n).map(tuple), min_size=n, max_size=n).map(tuple)
 )
 stages = st.builds(
     StageRecord,

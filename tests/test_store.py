@@ -123,6 +123,8 @@ def test_a_context_again_within_a_fit_replaces_nothing():
         ('{"type":"epoch","epoch":1,"stages":{"val":{"n":3,"classes":"1 2;3"}}}', "four columns"),
         ('{"type":"epoch","epoch":1,"stages":{"val":{"n":3,"classes":[1]}}}', "text columns"),
         ('{"type":"epoch","epoch":1,"stages":{"val":{"n":3,"matrix":"1 x"}}}', "rows of integers"),
+        ('{"type":"epoch","epoch":1,"stages":{"val":{"n":3,"matrix":"1 2;3"}}}', "rows of integers"),
+        ('{"type":"epoch","epoch":1,"stages":{"val":{"n":3,"classes":"0;3;2;3"}}}', "more correct"),
         ('{"type":"epoch","epoch":' + "9" * 40 + "}", "64 bits"),
         ('{"type":"epoch","epoch":' + "9" * 9000 + "}", "64 bits|line 1"),
         ("[" * 100_000, "line 1"),
@@ -224,7 +226,7 @@ def test_a_killed_writer_loses_no_finished_epoch(tmp_path, delay):
 
 @pytest.mark.reliability
 def test_a_long_run_stays_within_its_limits(tmp_path):
-    rows = tuple(ClassRow(index=i, support=50, predicted=i % 97, correct=i % 43) for i in range(1000))
+    rows = tuple(ClassRow(index=i, support=50, predicted=43 + i % 97, correct=i % 43) for i in range(1000))
     record = EpochRecord(
         epoch=0,
         values={f"signal/{i}": i / 7 for i in range(40)},

@@ -41,6 +41,8 @@ def class_rows(text: str) -> tuple[ClassRow, ...]:
         return ()
     try:
         index, support, predicted, correct = map(_integers, text.split(";"))
+        if any(c > s or c > p for c, s, p in zip(correct, support, predicted, strict=True)):
+            raise RecordError("a class row counts more correct than there are, or than were predicted")
         return tuple(
             ClassRow(index=i, support=s, predicted=p, correct=c)
             for i, s, p, c in zip(index, support, predicted, correct, strict=True)
@@ -56,9 +58,12 @@ def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
         RecordError: it packs none.
     """
     try:
-        return tuple(tuple(_integers(row)) for row in text.split(";")) if text else ()
+        rows = tuple(tuple(_integers(row)) for row in text.split(";")) if text else ()
+        if any(len(row) != len(rows) for row in rows):
+            raise ValueError("not square")
     except ValueError as error:
-        raise RecordError("a confusion matrix is not rows of integers") from error
+        raise RecordError("a confusion matrix is not as many rows of integers as columns") from error
+    return rows
 
 
 def _integers(text: str) -> list[int]:

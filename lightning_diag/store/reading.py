@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -148,9 +149,9 @@ class _Reader:
             self.notes.append(text)
 
     def _note_unknown(self, payload: object, owner: type) -> None:
-        known = {f.name for f in fields(owner)}
-        names = sorted(str(k)[:40] for k in payload if k not in known) if isinstance(payload, dict) else []
-        if names:
+        unknown = payload.keys() - _names(owner) if isinstance(payload, dict) else ()
+        if unknown:
+            names = sorted(str(name)[:40] for name in unknown)
             self._note(f"fields of a newer version were left out: {', '.join(names[:5])}")
 
     def history(self) -> RunHistory:
@@ -164,6 +165,11 @@ class _Reader:
         if self.notes:
             context = replace(context, notes=(*context.notes, *self.notes))
         return RunHistory(context=context, epochs=tuple(map(_unpacked, self.records, self.packed)))
+
+
+@cache
+def _names(owner: type) -> frozenset[str]:
+    return frozenset(f.name for f in fields(owner))
 
 
 def _fit(context: RunContext) -> tuple[object, ...]:
@@ -216,15 +222,14 @@ def _unpacked(record: EpochRecord, packed: _Packed) -> EpochRecord:
     return replace(record, stages=stages)
 
 
-def _check_numbers(value: object) -> None:
+def _check_numbers(value: dict[str, Any] | list[Any]) -> None:
     """Counts and epochs beyond 64 bits are not ours; arithmetic on them would not end."""
-    if isinstance(value, int) and abs(value) > MAX_INT:
-        raise RecordError("a number is larger than 64 bits")
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
+    items = value.values() if isinstance(value, dict) else value
+    for item in items:
+        if isinstance(item, (dict, list)):
             _check_numbers(item)
+        elif isinstance(item, int) and abs(item) > MAX_INT:
+            raise RecordError("a number is larger than 64 bits")
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 SCHEMA_VERSION = 1
 
@@ -682,12 +683,28 @@ class RunHistory:
 
     def series(self, name: str) -> Series:
         """The scalar ``name`` over the epochs that measured it (empty when never measured)."""
-        rows = [(r.epoch, r.values[name]) for r in self.epochs if name in r.values]
-        return Series(name, tuple(e for e, _ in rows), tuple(v for _, v in rows))
+        found = self._read.get(name)
+        if found is None:
+            rows = [(r.epoch, r.values[name]) for r in self.epochs if name in r.values]
+            found = self._read[name] = Series(name, tuple(e for e, _ in rows), tuple(v for _, v in rows))
+        return found
+
+    @cached_property
+    def _read(self) -> dict[str, Series]:
+        """Series that were asked for: fifty rules ask for the same ones, and a long run has ten thousand epochs."""
+        return {}
+
+    @cached_property
+    def _evaluated(self) -> dict[str, tuple[tuple[int, StageRecord], ...]]:
+        return {}
 
     def stage(self, stage: str) -> tuple[tuple[int, StageRecord], ...]:
         """(epoch, record) of every epoch that evaluated ``stage``."""
-        return tuple((r.epoch, r.stages[stage]) for r in self.epochs if stage in r.stages)
+        found = self._evaluated.get(stage)
+        if found is None:
+            rows = tuple((r.epoch, r.stages[stage]) for r in self.epochs if stage in r.stages)
+            found = self._evaluated[stage] = rows
+        return found
 
     def last_stage(self, stage: str) -> StageRecord | None:
         """The last evaluation of ``stage``."""

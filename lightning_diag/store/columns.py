@@ -59,10 +59,10 @@ def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
     """
     try:
         rows = tuple(tuple(_integers(row)) for row in text.split(";")) if text else ()
-        if any(len(row) != len(rows) for row in rows):
-            raise ValueError("not square")
     except ValueError as error:
-        raise RecordError("a confusion matrix is not as many rows of integers as columns") from error
+        raise RecordError("a confusion matrix is not rows of integers") from error
+    if any(len(row) != len(rows) for row in rows):
+        raise RecordError("a confusion matrix has not as many rows of integers as columns")
     return rows
 
 

@@ -192,13 +192,13 @@ def cost(frames: int, lines: int, classes: int, steps: int) -> None:
     for step in range(-16, steps):  # the first calls are checked on the host, once per fit
         log_probs = logits.log_softmax(-1)
         leaf = log_probs.detach().requires_grad_()
-        began = time.perf_counter()
+        began = time.process_time()
         loss = F.ctc_loss(leaf, *given)
         loss.backward()
-        marks = [time.perf_counter()]
+        marks = [time.process_time()]
         for collector in collectors.values():
             collector.observe(log_probs, *given, loss=loss)
-            marks.append(time.perf_counter())
+            marks.append(time.process_time())
         if step >= 0:
             for name, now, before in zip(spent, marks, (began, *marks), strict=False):
                 spent[name] += (now - before) / steps

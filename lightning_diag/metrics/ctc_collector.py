@@ -141,8 +141,8 @@ class CTCCollector:
         if self.trivial is not None and "loss_per_token" in values:
             trivial = self.trivial.per_token if self._per_token else self.trivial.per_line
             extra["loss_ratio"] = values["loss_per_token"] / trivial
-        if len(metric.losses.recent) == WINDOW + LAG:
-            extra.update(_fall(metric.losses.recent.double().cpu()))
+        if len(metric.recent) == WINDOW + LAG:
+            extra.update(_fall(metric.recent.double().cpu()))
         if self._zero_infinity:
             extra["hidden_share"] = values.get("infeasible_share", 0.0)
         return extra

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Lengths = Tensor | Sequence[int] | int
 NOTHING = -1
@@ -15,21 +16,30 @@ NOTHING = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class CTCCall:
+class CTCTargets:
+    """The targets and lengths of one or several CTC loss calls.
+
+    Attributes:
+        targets: (N, S), int64, padded with :data:`NOTHING`; a negative label is kept one lower, it is no padding.
+        input_lengths, target_lengths: (N,), int64.
+    """
+
+    targets: Tensor
+    input_lengths: Tensor
+    target_lengths: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTCCall(CTCTargets):
     """The arguments of one CTC loss call, padded and on one device.
 
     Attributes:
         log_probs: (T, N, C), detached.
-        targets: (N, S), int64, padded with :data:`NOTHING`.
-        input_lengths, target_lengths: (N,), int64.
         blank: index of the blank in the loss; zero_infinity: as given to the loss.
         padded: whether the targets were given padded, (N, S), and not one after the other.
     """
 
     log_probs: Tensor
-    targets: Tensor
-    input_lengths: Tensor
-    target_lengths: Tensor
     blank: int
     zero_infinity: bool
     padded: bool
@@ -39,17 +49,108 @@ class CTCCall:
         """Lines of the batch."""
         return int(self.log_probs.shape[1])
 
-    def some(self, start: int, step: int) -> CTCCall:
-        """Every ``step``-th line, from line ``start``."""
-        return CTCCall(
+
+@dataclass(frozen=True, kw_only=True)
+class RawCall:
+    """The arguments of one CTC loss call as they were given, checked for their shapes.
+
+    Attributes:
+        log_probs: (T, N, C), detached; None where only the targets are still needed.
+        targets: (N, S) or (sum of the lengths,).
+        input_lengths, target_lengths: (N,).
+        lines, frames: N and T.
+    """
+
+    log_probs: Tensor | None
+    targets: Tensor
+    input_lengths: Tensor
+    target_lengths: Tensor
+    lines: int
+    frames: int
+
+    @property
+    def width(self) -> int:
+        """Largest target length, where it can be read without waiting for a device; else a bound.
+
+        What is longer than its frames has no path anyway.
+        """
+        if self.targets.dim() == 2:
+            return int(self.targets.shape[1])
+        if self.target_lengths.device.type == "cpu":
+            return int(self.target_lengths.max())
+        return min(self.targets.numel(), self.frames + 1)
+
+    def some(self, start: int, step: int) -> RawCall:
+        """Every ``step``-th line from line ``start``; the targets must be padded for that."""
+        assert self.log_probs is not None
+        return replace(
+            self,
             log_probs=self.log_probs[:, start::step],
             targets=self.targets[start::step],
             input_lengths=self.input_lengths[start::step],
             target_lengths=self.target_lengths[start::step],
-            blank=self.blank,
-            zero_infinity=self.zero_infinity,
-            padded=self.padded,
+            lines=len(range(start, self.lines, step)),
         )
+
+
+def raw_call(log_probs: Tensor, targets: Any, input_lengths: Lengths, target_lengths: Lengths) -> RawCall:
+    """Check the shapes of a loss call; no operation on a device.
+
+    Raises:
+        ValueError: when they do not fit each other.
+    """
+    scores = log_probs.detach()
+    if scores.dim() == 2:
+        scores = scores.unsqueeze(1)
+    if scores.dim() != 3:
+        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected (T, N, C) or (T, C)")
+    frames, lines, _ = scores.shape
+    return RawCall(
+        log_probs=scores,
+        targets=torch.as_tensor(targets).detach(),
+        input_lengths=_lengths(input_lengths, lines, "input_lengths"),
+        target_lengths=_lengths(target_lengths, lines, "target_lengths"),
+        lines=lines,
+        frames=frames,
+    )
+
+
+def _lengths(given: Lengths, lines: int, name: str) -> Tensor:
+    """Lengths (N,), where they are."""
+    lengths = torch.as_tensor(given).detach().reshape(-1)
+    if lengths.numel() != lines:
+        raise ValueError(f"{name} has {lengths.numel()} entries for {lines} lines: expected one per line")
+    return lengths
+
+
+def padded_targets(calls: Sequence[RawCall], device: torch.device) -> CTCTargets:
+    """Targets and lengths of several calls as one, on one device."""
+    width = max(1, *(call.width for call in calls))
+    frames = torch.cat([_moved(call.input_lengths, device) for call in calls])
+    lengths = [_moved(call.target_lengths, device) for call in calls]
+    rows = torch.cat([_rows(call, n, width, device) for call, n in zip(calls, lengths, strict=True)])
+    joint = torch.cat(lengths)
+    inside = torch.arange(width, device=device) < joint[:, None]
+    # a negative label is out of range; it must not look like padding
+    kept = torch.where(inside, torch.where(rows < 0, rows - 1, rows), NOTHING)
+    return CTCTargets(targets=kept, input_lengths=frames, target_lengths=joint)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """As int64 on the device; from the host without waiting."""
+    return values.to(device, torch.int64, non_blocking=True)
+
+
+def _rows(call: RawCall, lengths: Tensor, width: int, device: torch.device) -> Tensor:
+    """Targets of one call as rows (N, width); what lies beyond a length is arbitrary."""
+    given = _moved(call.targets, device)
+    if given.dim() == 2:
+        return given if given.shape[1] == width else F.pad(given, (0, width - given.shape[1]), value=NOTHING)
+    if given.numel() == 0:
+        return given.new_full((call.lines, width), NOTHING)
+    starts = lengths.cumsum(0) - lengths
+    index = starts[:, None] + torch.arange(width, device=device)
+    return given.reshape(-1)[index.clamp(max=given.numel() - 1)]
 
 
 def ctc_call(
@@ -74,58 +175,43 @@ def ctc_call(
     Raises:
         ValueError: when the shapes do not fit each other.
     """
-    scores = log_probs.detach()
-    if scores.dim() == 2:
-        scores = scores.unsqueeze(1)
-    if scores.dim() != 3:
-        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected (T, N, C) or (T, C)")
-    raw = torch.as_tensor(targets).detach()
-    lengths = _lengths(target_lengths, scores.shape[1], "target_lengths")
-    frames = _lengths(input_lengths, scores.shape[1], "input_lengths").to(scores.device, non_blocking=True)
-    padded = raw.dim() == 2
-    # the longest target, where it can be read without waiting for a device; else a bound: what is longer has no path
-    widest = int(lengths.max()) if lengths.device.type == "cpu" else min(raw.numel(), scores.shape[0] + 1)
-    lengths = lengths.to(scores.device, non_blocking=True)
-    raw = raw.to(scores.device, torch.int64, non_blocking=True)
-    rows = raw if padded else _rows(raw, lengths, max(widest, 1))
-    inside = torch.arange(rows.shape[1], device=scores.device) < lengths[:, None]
+    raw = raw_call(log_probs, targets, input_lengths, target_lengths)
+    return full_call(raw, blank, zero_infinity=zero_infinity)
+
+
+def full_call(raw: RawCall, blank: int, *, zero_infinity: bool) -> CTCCall:
+    """A raw call with its targets padded."""
+    assert raw.log_probs is not None
+    joint = padded_targets([raw], raw.log_probs.device)
     return CTCCall(
-        log_probs=scores,
-        # a negative target is out of range; it must not look like padding
-        targets=torch.where(inside, torch.where(rows < 0, rows - 1, rows), NOTHING),
-        input_lengths=frames,
-        target_lengths=lengths,
+        log_probs=raw.log_probs,
+        targets=joint.targets,
+        input_lengths=joint.input_lengths,
+        target_lengths=joint.target_lengths,
         blank=blank,
         zero_infinity=zero_infinity,
-        padded=padded,
+        padded=raw.targets.dim() == 2,
     )
 
 
-def _lengths(given: Lengths, lines: int, name: str) -> Tensor:
-    """Lengths (N,) as int64, where they are."""
-    lengths = torch.as_tensor(given, dtype=torch.int64).detach().reshape(-1)
-    if lengths.numel() != lines:
-        raise ValueError(f"{name} has {lengths.numel()} entries for {lines} lines: expected one per line")
-    return lengths
+def some(call: CTCCall, start: int, step: int) -> CTCCall:
+    """Every ``step``-th line of a call, from line ``start``."""
+    return replace(
+        call,
+        log_probs=call.log_probs[:, start::step],
+        targets=call.targets[start::step],
+        input_lengths=call.input_lengths[start::step],
+        target_lengths=call.target_lengths[start::step],
+    )
 
 
-def _rows(flat: Tensor, lengths: Tensor, width: int) -> Tensor:
-    """Targets given one after the other, as rows (N, width); what lies beyond a length is arbitrary."""
-    flat = flat.reshape(-1)
-    if flat.numel() == 0:
-        return flat.new_full((len(lengths), 1), NOTHING)
-    starts = lengths.cumsum(0) - lengths
-    index = starts[:, None] + torch.arange(width, device=flat.device)
-    return flat[index.clamp(max=flat.numel() - 1)]
-
-
-def repeats(call: CTCCall) -> Tensor:
+def repeats(call: CTCTargets) -> Tensor:
     """Adjacent equal tokens of each line (N,): each needs a blank between, so one frame more."""
     here = call.targets[:, 1:]
     return ((here == call.targets[:, :-1]) & (here != NOTHING)).sum(1)
 
 
-def infeasible(call: CTCCall) -> Tensor:
+def infeasible(call: CTCTargets) -> Tensor:
     """Lines (N,) without any path: fewer frames than tokens and repeats (Graves et al., 2006); the loss is infinite there."""
     return call.input_lengths < call.target_lengths + repeats(call)
 

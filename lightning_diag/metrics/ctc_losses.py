@@ -1,70 +1,74 @@
-"""CTC losses of single steps: held on their device, summed once in a while."""
+"""CTC losses per token of several steps at once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall
+from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, CTCTargets
 
-HELD_STEPS = 256
-"""Losses held before they are added up."""
 RECENT_STEPS = 75
 """Losses per token of single steps that are kept."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class StepLosses:
-    """Losses with the lines or tokens they are a mean or a sum of.
+    """Losses of several steps.
 
     Attributes:
-        recent: mean loss per token of the last :data:`RECENT_STEPS` steps, oldest first, after :meth:`take`.
+        totals: (k,) sum of the losses per token of a step's lines; under ``reduction="sum"`` the sum of the losses.
+        weights: (k,) lines, or tokens, that the total is a sum over.
     """
 
-    def __init__(self) -> None:
-        self.recent = torch.zeros(0)
-        self._held: list[tuple[Tensor, int, Tensor]] = []
+    totals: Tensor
+    weights: Tensor
 
     @property
-    def full(self) -> bool:
-        """Whether it is time to :meth:`take`."""
-        return len(self._held) >= HELD_STEPS
+    def per_token(self) -> Tensor:
+        """Mean loss per token of each step (k,)."""
+        return self.totals / self.weights.clamp(min=1)
 
-    def add(self, call: CTCCall, impossible: Tensor, loss: Tensor, reduction: str) -> None:
-        """Hold the loss of a step; ``zero_infinity`` counts lines without a path as zero, so they weigh nothing.
 
-        Args:
-            call: the loss call.
-            impossible: (N,) lines without a path.
-            loss: what it returned.
-            reduction: ``mean``, ``sum`` or ``none``.
-        """
-        if loss.dim() > 0:
-            terms = loss.reshape(-1) / call.target_lengths.clamp(min=1)
-            # without zero_infinity an infinite loss must stay visible
-            total = terms.masked_fill(impossible, 0.0).sum() if call.zero_infinity else terms.sum()
-            self._held.append((total, 1, call.lines - impossible.sum()))
-        elif reduction == "sum":
-            self._held.append((loss, 1, call.target_lengths.masked_fill(impossible, 0).sum()))
-        else:
-            self._held.append((loss, call.lines, call.lines - impossible.sum()))
+def step_losses(
+    losses: Sequence[Tensor],
+    lines: Sequence[int],
+    joint: CTCTargets,
+    impossible: Tensor,
+    *,
+    reduction: str,
+    hidden: bool,
+) -> StepLosses:
+    """What the loss calls of several steps returned, per token.
 
-    def take(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Sum of the finite losses, their weight, and the number of the others; then hold nothing."""
-        if not self._held:
-            return None
-        losses = torch.stack([loss.float() for loss, _, _ in self._held])
-        scales = torch.tensor([scale for _, scale, _ in self._held]).to(losses.device, non_blocking=True)
-        weights = torch.stack([weight for _, _, weight in self._held]).to(losses.device)
-        totals = losses * scales
-        finite = torch.isfinite(totals)
-        self.recent = torch.cat((self.recent.to(losses.device), totals / weights.clamp(min=1)))[-RECENT_STEPS:]
-        self._held = []
-        return torch.where(finite, totals, 0.0).sum(), torch.where(finite, weights, 0).sum(), (~finite).sum()
+    Args:
+        losses: what each returned: a scalar, or (N,) under ``reduction="none"``.
+        lines: N of each step.
+        joint: the targets of all steps.
+        impossible: their lines without a path.
+        reduction: ``mean``, ``sum`` or ``none``.
+        hidden: whether ``zero_infinity`` counts lines without a path as zero; they weigh nothing then.
+    """
+    device = impossible.device
+    counts = torch.tensor(lines).to(device, non_blocking=True)
+    step = torch.arange(len(lines), device=device).repeat_interleave(counts, output_size=sum(lines))
+    possible = ~impossible
 
-    def drop(self) -> None:
-        """Forget what is held; the recent losses stay."""
-        self._held = []
+    def per_step(values: Tensor) -> Tensor:
+        return torch.zeros(len(lines), device=device, dtype=values.dtype).index_add_(0, step, values)
+
+    if losses[0].dim() > 0:
+        terms = torch.cat([loss.reshape(-1).float() for loss in losses]).to(device) / joint.target_lengths.clamp(min=1)
+        # without zero_infinity an infinite loss must stay visible
+        kept = terms.masked_fill(impossible, 0.0) if hidden else terms
+        return StepLosses(totals=per_step(kept), weights=per_step(possible.to(torch.int64)))
+    scalars = torch.stack([loss.float() for loss in losses]).to(device)
+    if reduction == "sum":
+        return StepLosses(totals=scalars, weights=per_step(joint.target_lengths * possible))
+    return StepLosses(totals=scalars * counts, weights=per_step(possible.to(torch.int64)))
 
 
 def losses_again(call: CTCCall) -> Tensor:

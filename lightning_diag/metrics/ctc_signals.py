@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,14 +16,19 @@ from lightning_diag.metrics.ctc_edits import Decoded
 from lightning_diag.metrics.ctc_frames import (
     NOTHING,
     CTCCall,
+    CTCTargets,
     Lengths,
-    ctc_call,
+    RawCall,
     emissions,
+    full_call,
     greedy_path,
     infeasible,
+    padded_targets,
+    raw_call,
+    some,
 )
 from lightning_diag.metrics.ctc_kept import KeptLines
-from lightning_diag.metrics.ctc_losses import StepLosses, losses_again
+from lightning_diag.metrics.ctc_losses import RECENT_STEPS, StepLosses, losses_again, step_losses
 from lightning_diag.metrics.ctc_values import values_of
 
 COUNTS = (
@@ -34,6 +40,8 @@ COUNTS = (
 )  # fmt: skip
 """Whole-number sums. The first row is counted in every step, the rest on the lines and frames that are read."""
 REALS = ("loss", "blank_posterior", "entropy")
+HELD_CALLS = 8
+"""Calls whose targets and losses are counted together."""
 NORM_TOLERANCE = 0.05
 """Largest |sum of probabilities - 1| of a log-softmax: 0.0007 in float16 and 0.007 in bfloat16 were measured."""
 PINNED = (0.99, 1.001)
@@ -55,7 +63,7 @@ class CTCSignals(Metric):
         **kwargs: of :class:`torchmetrics.Metric`.
 
     Attributes:
-        losses: of single steps; its ``recent`` survives :meth:`reset`.
+        recent: mean loss per token of the last :data:`RECENT_STEPS` steps, also over evaluations, after :meth:`flush`.
         reduced, reduced_tokens: the sums over all processes, after :meth:`compute`.
     """
 
@@ -86,7 +94,7 @@ class CTCSignals(Metric):
         self.decoder_blank = blank if decoder_blank is None else decoder_blank
         self.read_every, self.line_step, self.frame_step = read_every, line_step, frame_step
         self.keep_lines = keep_lines
-        self.losses = StepLosses()
+        self.recent = torch.zeros(0)
         self.reduced: dict[str, int] = {}
         self.reduced_tokens: list[list[int]] = []
         self.add_state("counts", torch.zeros(len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
@@ -99,7 +107,8 @@ class CTCSignals(Metric):
         """Drop decoded lines and the counters of this evaluation."""
         self.kept = KeptLines(self.keep_lines)
         self._noted: Counter[str] = Counter()
-        self.losses.drop()
+        self._held: list[tuple[RawCall, Tensor | None]] = []
+        self._how = (self.blank, False, "mean", False)
         self._seen = self._calls = 0
 
     def reset(self) -> None:
@@ -130,26 +139,58 @@ class CTCSignals(Metric):
             loss: what the loss call returned; without it the loss is computed again for the lines that are read.
             reduction: ``mean``, ``sum`` or ``none``, of ``loss``.
         """
-        call = ctc_call(
-            log_probs,
-            targets,
-            input_lengths,
-            target_lengths,
-            blank=self.blank if blank is None else blank,
-            zero_infinity=zero_infinity,
-        )
-        impossible = infeasible(call)
-        read = self._calls % self.read_every == 0
-        start = (self._calls // self.read_every) % min(self.line_step, call.lines)
+        raw = raw_call(log_probs, targets, input_lengths, target_lengths)
+        how = (self.blank if blank is None else blank, zero_infinity, reduction, loss is None)
+        if self._held and (how != self._how or len(self._held) >= HELD_CALLS):
+            self.flush()
+        self._how = how
+        if self._calls % self.read_every == 0:
+            self._read_some(raw, again=loss is None)
         self._calls += 1
-        self._count_targets(call, impossible)
-        if loss is not None:
-            self.losses.add(call, impossible, loss.detach(), reduction)
-            if self.losses.full:
-                self.flush()
-        if read:
-            self._read(call.some(start, self.line_step), start, again=loss is None)
-        self._seen += call.lines
+        self._seen += raw.lines
+        self._note(steps=1, lines=raw.lines, frames_all=raw.frames * raw.lines)
+        self._held.append((replace(raw, log_probs=None), None if loss is None else loss.detach()))
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Count the targets and losses of the steps that are held: many small operations, so once for several steps."""
+        if self._noted:
+            noted = torch.tensor([self._noted[name] for name in COUNTS])
+            self.counts += noted.to(self.counts.device, non_blocking=True)
+            self._noted.clear()
+        if not self._held:
+            return
+        calls = [call for call, _ in self._held]
+        losses = [loss for _, loss in self._held if loss is not None]
+        self._held = []
+        joint = padded_targets(calls, self.counts.device)
+        impossible = infeasible(joint)
+        blank, zero_infinity, reduction, _ = self._how
+        self._count_targets(joint, impossible, blank)
+        if losses:
+            lines = [call.lines for call in calls]
+            self._count_losses(
+                step_losses(losses, lines, joint, impossible, reduction=reduction, hidden=zero_infinity), recent=True
+            )
+
+    def _count_losses(self, steps: StepLosses, *, recent: bool) -> None:
+        """Add the finite losses, count the others."""
+        finite = torch.isfinite(steps.totals)
+        self.reals[0] += torch.where(finite, steps.totals, 0.0).sum()
+        self._add(loss_weight=torch.where(finite, steps.weights, 0).sum(), nonfinite_losses=(~finite).sum())
+        if recent:
+            self.recent = torch.cat((self.recent.to(finite.device), steps.per_token))[-RECENT_STEPS:]
+
+    def _read_some(self, raw: RawCall, *, again: bool) -> None:
+        """Read some lines of a step, others each time."""
+        blank, zero_infinity, _, _ = self._how
+        start = (self._calls // self.read_every) % min(self.line_step, raw.lines)
+        if raw.targets.dim() == 2:
+            call = full_call(raw.some(start, self.line_step), blank, zero_infinity=zero_infinity)
+        else:
+            call = some(full_call(raw, blank, zero_infinity=zero_infinity), start, self.line_step)
+        with torch.no_grad():
+            self._read(call, start, again=again)
 
     def _add(self, **sums: Tensor) -> None:
         """Add int64 scalars to the counts by name, in one operation."""
@@ -169,31 +210,17 @@ class CTCSignals(Metric):
             cache[key] = places.to(self.counts.device, non_blocking=True)
         return cache[key]
 
-    def _count_targets(self, call: CTCCall, impossible: Tensor) -> None:
+    def _count_targets(self, joint: CTCTargets, impossible: Tensor, blank: int) -> None:
         """What every step counts: it needs the targets and lengths alone."""
-        targets = call.targets
+        targets = joint.targets
         outside = (targets < NOTHING) | (targets >= self.num_classes)
         self._add(
             impossible=impossible.sum(),
             target_tokens=(targets != NOTHING).sum(),
-            blank_targets=(targets == call.blank).sum(),
+            blank_targets=(targets == blank).sum(),
             out_of_range=outside.sum(),
-            frames_given=call.input_lengths.sum(),
+            frames_given=joint.input_lengths.sum(),
         )
-        self._note(steps=1, lines=call.lines, frames_all=call.log_probs.shape[0] * call.lines)
-
-    @torch.no_grad()
-    def flush(self) -> None:
-        """Add what is held to the sums: a step costs one append."""
-        if self._noted:
-            noted = torch.tensor([self._noted[name] for name in COUNTS])
-            self.counts += noted.to(self.counts.device, non_blocking=True)
-            self._noted.clear()
-        taken = self.losses.take()
-        if taken is not None:
-            total, weight, nonfinite = taken
-            self.reals[0] += total
-            self._add(loss_weight=weight, nonfinite_losses=nonfinite)
 
     def _read(self, call: CTCCall, start: int, *, again: bool) -> None:
         """Read the output of some lines."""
@@ -215,7 +242,10 @@ class CTCSignals(Metric):
         self._count_tokens(1, path, emitting)
         self._probe(call, inside)
         if again:
-            self.losses.add(call, infeasible(call), losses_again(call), "none")
+            found = step_losses(
+                [losses_again(call)], [call.lines], call, infeasible(call), reduction="none", hidden=True
+            )
+            self._count_losses(found, recent=False)
         self.kept.add(self._seen + start, self.line_step, torch.where(emitting, path, NOTHING).T, call)
 
     def _count_tokens(self, row: int, values: Tensor, counted: Tensor) -> None:

@@ -1,0 +1,91 @@
+"""LD401: only blanks, and nothing that would end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_diag.findings import Evidence, Finding
+from lightning_diag.history import RunHistory
+from lightning_diag.rules.base import Rule
+from lightning_diag.rules.ctc_causes import CAUSES, Cause
+from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, below, check_evidence, checks, fall, held, looks
+from lightning_diag.words import number, percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTCBlankCollapse(Rule):
+    """The output is all blank and the loss does not fall as it does in a warm-up."""
+
+    code: ClassVar[str] = "LD401"
+    name: ClassVar[str] = "ctc-blank-collapse"
+    needs: ClassVar[tuple[str, ...]] = ("ctc/val/emit_ratio|ctc/train/emit_ratio", "ctc/train/loss_ratio")
+    tasks: ClassVar[tuple[str, ...]] = ("ctc",)
+
+    emit: float = PLATEAU
+    """Emitted over reference tokens below which the output counts as all blank; healthy runs end at 0.97 to 1.00."""
+    steps: int = SETTLED_STEPS
+    """Steps before which the all-blank phase is never judged: it began at step 5 to 23 in 28 of 28 healthy runs."""
+    wiring: float = 1.1
+    """Loss over trivial loss above which the output is worse than one that ignores the input; healthy plateaus lie at
+    0.92 to 1.04."""
+    weak: float = 0.97
+    """Loss over trivial loss below which something of the input is used."""
+    fall_above: float = 0.06
+    """Least fall of the loss over 50 steps above ``wiring``: stuck runs fell 0.7 to 4.5 %, a far too small rate 14 %."""
+    fall_near: float = 0.02
+    """Least fall near or below the trivial loss: healthy plateaus fell 4.5 to 45 % over 50 steps, stuck ones 0.7 to 2.1 %."""
+    patience: int = 2
+    """Evaluations in a row; while the plateau is left, one evaluation may look stuck."""
+
+    def check(self, history: RunHistory) -> Finding | None:
+        """See the class."""
+        mixed = checks(history, "axes-mixed")
+        last = looks(history)[-1]
+        blank = below(last.either("emit_ratio"), self.emit)
+        if mixed and blank:
+            return self._found(history, last, None, CAUSES["axes"], check_evidence(mixed))
+        if held(history, self._stuck, self.patience):
+            before = looks(history)[-2]
+            return self._found(history, last, before, CAUSES[self._cause(last)])
+        if blank and history.context.stop.status in {"finished", "stopped"} and below(0.0, last.step or 1):
+            return self._found(history, last, None, CAUSES["short"])
+        return None
+
+    def _stuck(self, look: Look, before: Look | None) -> bool:
+        """All blank, late enough, and not falling."""
+        ratio, falling = look.train("loss_ratio"), fall(look, before)
+        if not below(look.either("emit_ratio"), self.emit) or look.step < self.steps or ratio is None:
+            return False
+        return below(falling, self.fall_above if ratio > self.wiring else self.fall_near)
+
+    def _cause(self, look: Look) -> str:
+        ratio = look.train("loss_ratio") or 0.0
+        return "wiring" if ratio > self.wiring else "independent" if ratio >= self.weak else "weak"
+
+    def _found(
+        self, history: RunHistory, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()
+    ) -> Finding:
+        falling = fall(last, before)
+        speed = "" if falling is None else f"; it changed by {percent(abs(falling))} over 50 steps"
+        ratio = last.train("loss_ratio")
+        size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
+        blanks = last.shown("blank_share", "{} of the frames are blank", last.either("blank_expected"))
+        emitted = last.shown("emit_ratio", "{} tokens emitted per reference token", 1.0)
+        loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()
+        return self.finding(
+            severity=cause.severity,
+            confidence=cause.confidence,
+            claim="likely",
+            title=f"Only blanks after {last.step:,} steps: {cause.title}",
+            summary=f"After {last.step:,} steps the model puts out blanks only.{size} {cause.meaning}",
+            evidence=(*emitted, *blanks, *loss, *extra),
+            against=(Evidence(signal="ctc/train/loss_fall_50", text=cause.against),),
+            why="A model that emits nothing has a token error rate of 100 %; more epochs of the same do not help.",
+            actions=cause.actions,
+            next_test=cause.next_test,
+            scope="ctc",
+            epoch=last.epoch,
+            explains=("LD115", "LD204", "LD205", "LD301", "LD302", "LD406", "LD411"),
+            excludes=("LD412",),
+        )

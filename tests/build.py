@@ -30,6 +30,7 @@ def history(
     epochs: Sequence[int] | None = None,
     events: Mapping[int, str] | None = None,
     lrs: Sequence[float] | None = None,
+    steps: int | None = None,
     **context: Any,
 ) -> RunHistory:
     """A history from columns.
@@ -41,6 +42,7 @@ def history(
         epochs: their numbers; 0, 1, 2 ... by default.
         events: epoch -> kind.
         lrs: learning rate of each epoch; also becomes ``lr``.
+        steps: optimiser steps per epoch; gives each record its step.
         context: fields of ``RunContext``; ``data``, ``train``, ``val``, ``model``, ``optim``, ``stop`` may be plain dicts.
     """
     columns = {name: list(column) for name, column in (series or {}).items()}
@@ -54,6 +56,8 @@ def history(
         records = [EpochRecord(epoch=0)]
     for stage, cells in (rows or {}).items():
         records[-1] = _with_rows(records[-1], stage, cells)
+    if steps is not None:
+        records = [replace(r, step=steps * (i + 1)) for i, r in enumerate(records)]
     return RunHistory(context=RunContext(**_facts(context)), epochs=tuple(records))
 
 

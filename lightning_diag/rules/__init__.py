@@ -14,6 +14,18 @@ from lightning_diag.rules.class_never_predicted import ClassNeverPredicted
 from lightning_diag.rules.class_weights_mismatch import ClassWeightsMismatch
 from lightning_diag.rules.clipping_removes_updates import ClippingRemovesUpdates
 from lightning_diag.rules.constant_initialisation import ConstantInitialisation
+from lightning_diag.rules.ctc_blank_collapse import CTCBlankCollapse
+from lightning_diag.rules.ctc_blank_index import CTCBlankIndex
+from lightning_diag.rules.ctc_decoder import CTCDecoder
+from lightning_diag.rules.ctc_infeasible import CTCInfeasible
+from lightning_diag.rules.ctc_lengths import CTCInputLengths
+from lightning_diag.rules.ctc_log_probs import CTCLogProbs
+from lightning_diag.rules.ctc_memorised import CTCMemorised
+from lightning_diag.rules.ctc_never_emitted import CTCNeverEmitted
+from lightning_diag.rules.ctc_single_token import CTCSingleToken
+from lightning_diag.rules.ctc_targets import CTCTargets
+from lightning_diag.rules.ctc_vocabulary import CTCVocabulary
+from lightning_diag.rules.ctc_warm_up import CTCWarmUp
 from lightning_diag.rules.dead_relu import DeadRelu
 from lightning_diag.rules.degenerate_inputs import DegenerateInputs
 from lightning_diag.rules.drop_after_resume import DropAfterResume
@@ -92,6 +104,18 @@ RULES: tuple[type[Rule], ...] = (
     ClassMissingInTraining,  # LD305
     ClassWeightsMismatch,  # LD306
     OversampledMinority,  # LD307
+    CTCBlankCollapse,  # LD401
+    CTCBlankIndex,  # LD402
+    CTCInfeasible,  # LD403
+    CTCLogProbs,  # LD404
+    CTCInputLengths,  # LD405
+    CTCSingleToken,  # LD406
+    CTCMemorised,  # LD407
+    CTCVocabulary,  # LD408
+    CTCTargets,  # LD409
+    CTCDecoder,  # LD410
+    CTCNeverEmitted,  # LD411
+    CTCWarmUp,  # LD412
     WeightsNotLoaded,  # LD501
     WeightsPartlyLoaded,  # LD502
     DropAfterResume,  # LD503

@@ -9,7 +9,18 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_causes import CAUSES, Cause
-from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, below, check_evidence, checks, fall, held, looks
+from lightning_diag.rules.ctc_common import (
+    PLATEAU,
+    SETTLED_STEPS,
+    Look,
+    below,
+    check_evidence,
+    checks,
+    fall,
+    looks,
+    moving,
+    tail,
+)
 from lightning_diag.words import number, percent
 
 
@@ -37,22 +48,26 @@ class CTCBlankCollapse(Rule):
     """Least fall near or below the trivial loss: healthy plateaus fell 4.5 to 45 % over 50 steps, stuck ones 0.7 to 2.1 %."""
     patience: int = 2
     """Evaluations in a row; while the plateau is left, one evaluation may look stuck."""
+    flat_steps: int = 100
+    """Steps over which the loss must have been flat: a healthy run may rest at the trivial loss for 75 steps or more before
+    it uses the input."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        mixed = checks(history, "axes-mixed")
-        last = looks(history)[-1]
-        blank = below(last.either("emit_ratio"), self.emit)
-        if mixed and blank:
-            return self._found(history, last, None, CAUSES["axes"], check_evidence(mixed))
-        if held(history, self._stuck, self.patience):
-            before = looks(history)[-2]
-            return self._found(history, last, before, CAUSES[self._cause(last)])
-        if blank and history.context.stop.status in {"finished", "stopped"} and below(0.0, last.step or 1):
-            return self._found(history, last, None, CAUSES["short"])
+        every = looks(history)
+        last, mixed = every[-1], checks(history, "axes-mixed")
+        if not below(last.either("emit_ratio"), self.emit):
+            return None
+        if mixed:
+            return self._found(last, None, CAUSES["axes"], check_evidence(mixed))
+        flat = tail(every, self._flat)
+        if len(flat) >= self.patience and last.step - flat[0].step >= self.flat_steps and not moving(every):
+            return self._found(last, every[-2], CAUSES[self._cause(last)])
+        if history.context.stop.status in {"finished", "stopped"}:
+            return self._found(last, None, CAUSES["short"])
         return None
 
-    def _stuck(self, look: Look, before: Look | None) -> bool:
+    def _flat(self, look: Look, before: Look | None) -> bool:
         """All blank, late enough, and not falling."""
         ratio, falling = look.train("loss_ratio"), fall(look, before)
         if not below(look.either("emit_ratio"), self.emit) or look.step < self.steps or ratio is None:
@@ -63,9 +78,7 @@ class CTCBlankCollapse(Rule):
         ratio = look.train("loss_ratio") or 0.0
         return "wiring" if ratio > self.wiring else "independent" if ratio >= self.weak else "weak"
 
-    def _found(
-        self, history: RunHistory, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()
-    ) -> Finding:
+    def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
         falling = fall(last, before)
         speed = "" if falling is None else f"; it changed by {percent(abs(falling))} over 50 steps"
         ratio = last.train("loss_ratio")

@@ -67,7 +67,7 @@ class CTCBlankIndex(Rule):
             ),
             next_test="count targets equal to the blank in one batch: it must be 0",
             scope="ctc",
-            explains=("LD403", "LD406", "LD409", "LD410", "LD411"),
+            explains=("LD201", "LD202", "LD203", "LD204", "LD205", "LD403", "LD406", "LD409", "LD410", "LD411"),
             excludes=("LD401", "LD407", "LD408"),
         )
 
@@ -86,10 +86,13 @@ class CTCBlankIndex(Rule):
                 *last.shown("loss_ratio", "loss {} of the trivial loss", 0.1),
             ),
             why="The decoded text is wrong although the model may be right.",
-            actions=("decode with the blank index of the loss", "check that the loss got the blank index of the vocabulary"),
+            actions=(
+                "decode with the blank index of the loss",
+                "check that the loss got the blank index of the vocabulary",
+            ),
             next_test="decode one line with the most frequent token of the output as blank",
             scope="ctc",
             epoch=last.epoch,
-            explains=("LD410", "LD411"),
+            explains=("LD202", "LD203", "LD204", "LD410", "LD411"),
             excludes=("LD401",),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lightning_diag.findings import Evidence
 from lightning_diag.history import CTCFacts, EpochRecord, RunHistory
@@ -56,9 +57,7 @@ class Look:
         signal = f"ctc/{stage}/{name}"
         value = self.record.values[signal]
         shown = percent(value) if name.endswith("_share") or name in {"ter", "sub", "del", "ins"} else number(value)
-        return Evidence(
-            signal=signal, text=text.format(shown), epoch=self.epoch, observed=value, expected=expected
-        )
+        return Evidence(signal=signal, text=text.format(shown), epoch=self.epoch, observed=value, expected=expected)
 
     def shown(self, name: str, text: str, expected: float | None = None) -> tuple[Evidence, ...]:
         """Evidence of :meth:`either`; nothing where it was not measured."""
@@ -81,10 +80,17 @@ def held(history: RunHistory, condition: Callable[[Look, Look | None], bool], ti
         times: evaluations in a row.
     """
     every = looks(history)
-    if len(every) < times:
-        return None
-    last = range(len(every) - times, len(every))
-    return every[-1] if all(condition(every[i], every[i - 1] if i else None) for i in last) else None
+    return every[-1] if every and len(tail(every, condition)) >= times else None
+
+
+def tail(every: list[Look], condition: Callable[[Look, Look | None], bool]) -> list[Look]:
+    """The last evaluations in a row at which the condition held."""
+    found: list[Look] = []
+    for look, before in zip(reversed(every), [*reversed(every[:-1]), None], strict=True):
+        if not condition(look, before):
+            break
+        found.insert(0, look)
+    return found
 
 
 def below(value: float | None, limit: float) -> bool:
@@ -135,6 +141,16 @@ def fall(look: Look, before: Look | None) -> float | None:
     if recent is None:
         return between
     return max(recent, between) if far else recent
+
+
+def moving(every: list[Look], times: int = 4) -> bool:
+    """Whether validation creeps below the trivial loss: its last values fall one after the other and end below 1.
+
+    No output that ignores the input can do that, and the validation lines are the same each time, so that even a small
+    steady fall is no noise: the model has begun to use the input, however slowly.
+    """
+    values = [value for look in every[-times:] if (value := look.val("loss_ratio")) is not None]
+    return len(values) == times and values[-1] < 1 and all(b < a for a, b in pairwise(values))
 
 
 def on_blank_plateau(values: Mapping[str, float]) -> str | None:

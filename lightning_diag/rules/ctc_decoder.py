@@ -54,9 +54,7 @@ class CTCDecoder(Rule):
         ratio = look.either("loss_ratio")
         return ratio is not None and 0 <= ratio < self.loss and above(look.either("ter"), self.errors)
 
-    def _found(
-        self, text: str, evidence: tuple[Evidence, ...], advice: tuple[str, ...], confidence: float
-    ) -> Finding:
+    def _found(self, text: str, evidence: tuple[Evidence, ...], advice: tuple[str, ...], confidence: float) -> Finding:
         return self.finding(
             severity="error",
             confidence=confidence,
@@ -68,6 +66,6 @@ class CTCDecoder(Rule):
             actions=(*advice, "decode greedily by hand: argmax, merge repeats, drop the blank, and compare"),
             next_test="decode one training line greedily by hand and compare it with the decoder's text",
             scope="ctc",
-            explains=("LD402", "LD411"),
+            explains=("LD202", "LD203", "LD204", "LD402", "LD411"),
             excludes=("LD401",),
         )

@@ -43,7 +43,10 @@ class CTCInfeasible(Rule):
             severity="error" if severe else "warning" if found.rate > self.trace else "info",
             title=f"{percent(found.rate)} of the training lines have no path",
             summary=f"{text}: {effect}.",
-            evidence=(Evidence(signal="ctc.infeasible", text=text, observed=found.rate, expected=0.0), *_zeros(history)),
+            evidence=(
+                Evidence(signal="ctc.infeasible", text=text, observed=found.rate, expected=0.0),
+                *_zeros(history),
+            ),
             explains=_symptoms(found, hidden=bool(hidden)),
         )
 
@@ -86,8 +89,12 @@ class CTCInfeasible(Rule):
 def _symptoms(found: Count, *, hidden: bool) -> tuple[str, ...]:
     """What such lines bring about: everything when the loss is infinite, errors when many are hidden."""
     if not hidden:
-        return ("LD101", "LD106", "LD401", "LD406", "LD410", "LD411")
-    return ("LD204", "LD401", "LD406", "LD407", "LD409", "LD410", "LD411") if found.rate > 0.05 else ()
+        return ("LD101", "LD106", "LD115", "LD202", "LD401", "LD406", "LD410", "LD411")
+    return (
+        ("LD115", "LD202", "LD203", "LD204", "LD205", "LD401", "LD406", "LD407", "LD409", "LD410", "LD411")
+        if found.rate > 0.05
+        else ()
+    )
 
 
 def _zeros(history: RunHistory) -> tuple[Evidence, ...]:

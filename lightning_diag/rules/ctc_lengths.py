@@ -10,6 +10,9 @@ from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_common import check_advice, check_evidence, checks, looks
 
+SYMPTOMS = tuple(f"LD{n}" for n in (101, 115, 202, 203, 204, 205, 401, 403, 406, 407, 408, 409, 410, 411))
+"""What follows when part of each line is not read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CTCInputLengths(Rule):
@@ -45,7 +48,7 @@ class CTCInputLengths(Rule):
             ),
             next_test="print input_lengths and log_probs.shape[0] of one batch: the largest length must equal it",
             scope="ctc",
-            explains=("LD101", "LD204", "LD401", "LD403", "LD406", "LD407", "LD408", "LD409", "LD410", "LD411"),
+            explains=SYMPTOMS,
         )
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, above, below, facts, held, looks
+from lightning_diag.rules.ctc_common import Look, above, below, facts, held
 from lightning_diag.rules.ctc_mapping import looks_renumbered, mapping_mends
 from lightning_diag.rules.ctc_targets import looks_truncated
 from lightning_diag.words import number, percent
@@ -80,5 +80,7 @@ def _against(last: Look) -> tuple[Evidence, ...]:
     swaps, rate = last.val("sub"), last.val("ter")
     if swaps is None or rate is None or not swaps > 0.7 * rate:
         return ()
-    text = f"{percent(swaps)} substitutions of {percent(rate)} errors: another numbering of the tokens would look similar"
+    text = (
+        f"{percent(swaps)} substitutions of {percent(rate)} errors: another numbering of the tokens would look similar"
+    )
     return (Evidence(signal="ctc/val/sub", text=text, observed=swaps),)

@@ -44,7 +44,19 @@ class CTCTargets(Rule):
             actions=check_advice(found),
             next_test="sum(target_lengths) must equal the number of tokens in the texts of the batch",
             scope="ctc",
-            explains=("LD401", "LD402", "LD403", "LD406", "LD407", "LD410", "LD411"),
+            explains=(
+                "LD202",
+                "LD203",
+                "LD204",
+                "LD205",
+                "LD401",
+                "LD402",
+                "LD403",
+                "LD406",
+                "LD407",
+                "LD410",
+                "LD411",
+            ),
         )
 
     def _truncated(self, last: Look) -> Finding:
@@ -62,7 +74,9 @@ class CTCTargets(Rule):
                 last.evidence("val", "del", "deletions {} of the reference tokens", 0.0),
                 *last.shown("emit_ratio", "{} tokens emitted per reference token", 1.0),
             ),
-            against=(Evidence(signal="ctc/val/tokens_per_frame", text="validation may simply be spoken or written faster"),),
+            against=(
+                Evidence(signal="ctc/val/tokens_per_frame", text="validation may simply be spoken or written faster"),
+            ),
             why="The model learns to leave out what its targets leave out.",
             actions=(
                 "compare the targets of three training lines with their texts: look for a maximum length or a lost suffix",
@@ -83,4 +97,8 @@ def looks_truncated(look: Look, shorter: float = 0.75) -> bool:
     if None in (ours, theirs, emitted, missing, swaps, added):
         return False
     fewer = float(ours or 0) < shorter * float(theirs or 0)
-    return fewer and 0.05 < float(emitted or 0) < 0.85 and float(missing or 0) > 2 * (float(swaps or 0) + float(added or 0))
+    return (
+        fewer
+        and 0.05 < float(emitted or 0) < 0.85
+        and float(missing or 0) > 2 * (float(swaps or 0) + float(added or 0))
+    )

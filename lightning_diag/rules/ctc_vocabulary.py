@@ -37,9 +37,15 @@ class CTCVocabulary(Rule):
             return None
         before = last.val("ter") or 0.0
         after = facts(history).mapping_ter
-        text = f"with the best map of the tokens {percent(before)} errors become {percent(after)}" if after is not None else ""
+        text = (
+            f"with the best map of the tokens {percent(before)} errors become {percent(after)}"
+            if after is not None
+            else ""
+        )
         mapped = (Evidence(signal="ctc.mapping_ter", text=text, observed=after, expected=before),) if text else ()
-        seen = text or f"{percent(before)} token errors, nearly all of them substitutions, at the right number of tokens"
+        seen = (
+            text or f"{percent(before)} token errors, nearly all of them substitutions, at the right number of tokens"
+        )
         return self.finding(
             severity="error",
             confidence=0.95 if mended else 0.6,

@@ -36,7 +36,7 @@ class CTCWarmUp(Rule):
         loss = () if ratio is None else (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),)
         return self.finding(
             severity="info",
-            confidence=0.5,
+            confidence=0.6,
             claim="likely",
             title=f"Only blanks after {last.step:,} steps, normal so far",
             summary="The model puts out blanks only; every healthy CTC run does so at first and leaves this phase after 36 to "
@@ -50,4 +50,6 @@ class CTCWarmUp(Rule):
             next_test="two more evaluations: the loss must keep falling below the trivial loss",
             scope="ctc",
             epoch=last.epoch,
+            # in this phase nothing is emitted, and nothing else can be said of the model
+            explains=("LD115", "LD204", "LD301", "LD302"),
         )

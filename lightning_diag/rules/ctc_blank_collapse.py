@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_causes import CAUSES, Cause
+from lightning_diag.rules.ctc_causes import CAUSES, Cause, stuck_by
 from lightning_diag.rules.ctc_common import (
     PLATEAU,
     SETTLED_STEPS,
@@ -16,6 +16,7 @@ from lightning_diag.rules.ctc_common import (
     below,
     check_evidence,
     checks,
+    codes,
     fall,
     looks,
     moving,
@@ -38,8 +39,7 @@ class CTCBlankCollapse(Rule):
     steps: int = SETTLED_STEPS
     """Steps before which the all-blank phase is never judged: it began at step 5 to 23 in 28 of 28 healthy runs."""
     wiring: float = 1.1
-    """Loss over trivial loss above which the output is worse than one that ignores the input; healthy plateaus lie at
-    0.92 to 1.04."""
+    """Loss over trivial loss above which the output is worse than one that ignores the input; healthy: 0.92 to 1.04."""
     weak: float = 0.97
     """Loss over trivial loss below which something of the input is used."""
     fall_above: float = 0.06
@@ -49,8 +49,7 @@ class CTCBlankCollapse(Rule):
     patience: int = 2
     """Evaluations in a row; while the plateau is left, one evaluation may look stuck."""
     flat_steps: int = 100
-    """Steps over which the loss must have been flat: a healthy run may rest at the trivial loss for 75 steps or more before
-    it uses the input."""
+    """Steps over which the loss must have been flat: healthy runs rest at the trivial loss for 75 steps and more."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -62,7 +61,7 @@ class CTCBlankCollapse(Rule):
             return self._found(last, None, CAUSES["axes"], check_evidence(mixed))
         flat = tail(every, self._flat)
         if len(flat) >= self.patience and last.step - flat[0].step >= self.flat_steps and not moving(every):
-            return self._found(last, every[-2], CAUSES[self._cause(last)])
+            return self._found(last, every[-2], stuck_by(last.train("loss_ratio") or 0.0, self.wiring, self.weak))
         if history.context.stop.status in {"finished", "stopped"}:
             return self._found(last, None, CAUSES["short"])
         return None
@@ -74,17 +73,11 @@ class CTCBlankCollapse(Rule):
             return False
         return below(falling, self.fall_above if ratio > self.wiring else self.fall_near)
 
-    def _cause(self, look: Look) -> str:
-        ratio = look.train("loss_ratio") or 0.0
-        return "wiring" if ratio > self.wiring else "independent" if ratio >= self.weak else "weak"
-
     def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
         falling = fall(last, before)
         speed = "" if falling is None else f"; it changed by {percent(abs(falling))} over 50 steps"
         ratio = last.train("loss_ratio")
         size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
-        blanks = last.shown("blank_share", "{} of the frames are blank", last.either("blank_expected"))
-        emitted = last.shown("emit_ratio", "{} tokens emitted per reference token", 1.0)
         loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()
         return self.finding(
             severity=cause.severity,
@@ -92,13 +85,18 @@ class CTCBlankCollapse(Rule):
             claim="likely",
             title=f"Only blanks after {last.step:,} steps: {cause.title}",
             summary=f"After {last.step:,} steps the model puts out blanks only.{size} {cause.meaning}",
-            evidence=(*emitted, *blanks, *loss, *extra),
+            evidence=(
+                *last.shown("emit_ratio", "{} tokens emitted per reference token", 1.0),
+                *last.shown("blank_share", "{} of the frames are blank", last.either("blank_expected")),
+                *loss,
+                *extra,
+            ),
             against=(Evidence(signal="ctc/train/loss_fall_50", text=cause.against),),
             why="A model that emits nothing has a token error rate of 100 %; more epochs of the same do not help.",
             actions=cause.actions,
             next_test=cause.next_test,
             scope="ctc",
             epoch=last.epoch,
-            explains=("LD115", "LD204", "LD205", "LD301", "LD302", "LD406", "LD411"),
+            explains=codes(115, 204, 205, 301, 302, 406, 411),
             excludes=("LD412",),
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import SETTLED_STEPS, Look, above, checks, facts, held
+from lightning_diag.rules.ctc_common import SETTLED_STEPS, Look, above, checks, codes, facts, held
 from lightning_diag.words import number, of
 
 
@@ -36,7 +36,7 @@ class CTCBlankIndex(Rule):
         if clash and clash.k and not checks(history, "padding-counted"):
             return self._clash(history)
         last = held(history, self._floods)
-        return self._flood(history, last) if last else None
+        return self._flood(last) if last else None
 
     def _floods(self, look: Look, _before: Look | None) -> bool:
         ratio = look.either("loss_ratio")
@@ -67,11 +67,11 @@ class CTCBlankIndex(Rule):
             ),
             next_test="count targets equal to the blank in one batch: it must be 0",
             scope="ctc",
-            explains=("LD201", "LD202", "LD203", "LD204", "LD205", "LD403", "LD406", "LD409", "LD410", "LD411"),
+            explains=codes(201, 202, 203, 204, 205, 301, 302, 403, 406, 409, 410, 411),
             excludes=("LD401", "LD407", "LD408"),
         )
 
-    def _flood(self, history: RunHistory, last: Look) -> Finding:
+    def _flood(self, last: Look) -> Finding:
         emitted = last.either("emit_ratio") or 0.0
         return self.finding(
             severity="error",
@@ -79,7 +79,7 @@ class CTCBlankIndex(Rule):
             claim="likely",
             title="The decoder drops another token than the blank",
             summary=f"{number(emitted)} tokens are emitted per reference token although the loss is low: the index that the "
-            f"decoder drops ({facts(history).decoder_blank or facts(history).blank}) is not the blank that the model learnt.",
+            "decoder drops is not the blank that the model learnt.",
             evidence=(
                 *last.shown("emit_ratio", "{} tokens emitted per reference token", 1.0),
                 *last.shown("nonblank_per_token", "{} non-blank frames per reference token", 1.3),
@@ -93,6 +93,6 @@ class CTCBlankIndex(Rule):
             next_test="decode one line with the most frequent token of the output as blank",
             scope="ctc",
             epoch=last.epoch,
-            explains=("LD202", "LD203", "LD204", "LD410", "LD411"),
+            explains=codes(202, 203, 204, 301, 302, 410, 411),
             excludes=("LD401",),
         )

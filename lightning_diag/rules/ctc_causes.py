@@ -85,3 +85,8 @@ CAUSES: Mapping[str, Cause] = {
         confidence=0.6,
     ),
 }
+
+
+def stuck_by(ratio: float, wiring: float, weak: float) -> Cause:
+    """The cause that fits a loss which rests at this multiple of the trivial loss."""
+    return CAUSES["wiring" if ratio > wiring else "independent" if ratio >= weak else "weak"]

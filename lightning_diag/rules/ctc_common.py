@@ -66,6 +66,11 @@ class Look:
         return () if value is None or value != value else (self.evidence(stage, name, text, expected),)  # noqa: PLR0124  (NaN)
 
 
+def codes(*numbers: int) -> tuple[str, ...]:
+    """Rule codes by their numbers: ``codes(201, 202)`` is ``("LD201", "LD202")``."""
+    return tuple(f"LD{number}" for number in numbers)
+
+
 def looks(history: RunHistory) -> list[Look]:
     """The evaluations that measured CTC signals."""
     return [Look(record=r) for r in history.epochs if any(name.startswith("ctc/") for name in r.values)]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, above, check_advice, check_evidence, checks, facts, held
+from lightning_diag.rules.ctc_common import Look, above, check_advice, check_evidence, checks, codes, facts, held
 from lightning_diag.words import number, percent
 
 
@@ -66,6 +66,6 @@ class CTCDecoder(Rule):
             actions=(*advice, "decode greedily by hand: argmax, merge repeats, drop the blank, and compare"),
             next_test="decode one training line greedily by hand and compare it with the decoder's text",
             scope="ctc",
-            explains=("LD202", "LD203", "LD204", "LD402", "LD411"),
+            explains=codes(202, 203, 204, 301, 302, 402, 411),
             excludes=("LD401",),
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import facts, looks
+from lightning_diag.rules.ctc_common import codes, facts, looks
 from lightning_diag.words import of, percent
 
 
@@ -64,16 +64,10 @@ class CTCInfeasible(Rule):
             explains=(),
         )
 
-    def _found(
-        self, *, severity: str, title: str, summary: str, evidence: tuple[Evidence, ...], explains: tuple[str, ...]
-    ) -> Finding:
+    def _found(self, **seen: Any) -> Finding:
         return self.finding(
-            severity=severity,
             confidence=0.97,
             claim="established",
-            title=title,
-            summary=summary,
-            evidence=evidence,
             why="No output can be right for such a line: CTC emits at most one token per frame, and a blank between equal ones.",
             actions=(
                 "subsample less in time (a smaller stride), or make the input longer",
@@ -82,14 +76,14 @@ class CTCInfeasible(Rule):
             ),
             next_test="count the lines with frames < tokens + equal neighbours over the whole training set",
             scope="ctc",
-            explains=explains,
+            **seen,
         )
 
 
 def _symptoms(found: Count, *, hidden: bool) -> tuple[str, ...]:
     """What such lines bring about: everything when the loss is infinite, errors when many are hidden."""
     if not hidden:
-        return ("LD101", "LD106", "LD115", "LD202", "LD401", "LD406", "LD410", "LD411")
+        return codes(101, 106, 115, 202, 401, 406, 410, 411)
     return (
         ("LD115", "LD202", "LD203", "LD204", "LD205", "LD401", "LD406", "LD407", "LD409", "LD410", "LD411")
         if found.rate > 0.05

@@ -8,9 +8,9 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import check_advice, check_evidence, checks, looks
+from lightning_diag.rules.ctc_common import check_advice, check_evidence, checks, codes, looks
 
-SYMPTOMS = tuple(f"LD{n}" for n in (101, 115, 202, 203, 204, 205, 401, 403, 406, 407, 408, 409, 410, 411))
+SYMPTOMS = codes(101, 115, 202, 203, 204, 205, 301, 302, 401, 403, 406, 407, 408, 409, 410, 411)
 """What follows when part of each line is not read."""
 
 

@@ -11,7 +11,8 @@ from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_common import Look, above, below, check_advice, check_evidence, checks, held, looks
 
 SYMPTOMS = tuple(
-    f"LD{n}" for n in (101, 103, 115, 201, 202, 203, 204, 205, 207, 302, 401, 402, 406, 407, 409, 410, 411)
+    f"LD{n}"
+    for n in (101, 102, 103, 115, 201, 202, 203, 204, 205, 207, 301, 302, 607, 401, 402, 406, 407, 409, 410, 411)
 )
 """What a loss that is no likelihood can look like."""
 WORDS = ("raw-scores", "probabilities", "wrong-axis")
@@ -42,10 +43,7 @@ class CTCLogProbs(Rule):
             return self._found(
                 found[0][1].partition(" Do: ")[0],
                 check_evidence(found),
-                (
-                    *check_advice(found),
-                    "nn.CTCLoss and F.ctc_loss do not normalise; they need log_softmax over the classes",
-                ),
+                (*check_advice(found), "nn.CTCLoss does not normalise: it needs log_softmax over the classes"),
                 harmless=harmless,
             )
         twice = held(history, self._pinned)
@@ -86,17 +84,5 @@ class CTCLogProbs(Rule):
             actions=advice,
             next_test="log_probs.exp().sum(-1) must be 1.00 in every frame of the first batch",
             scope="ctc",
-            explains=(
-                "LD101",
-                "LD103",
-                "LD115",
-                "LD204",
-                "LD401",
-                "LD402",
-                "LD406",
-                "LD407",
-                "LD409",
-                "LD410",
-                "LD411",
-            ),
+            explains=SYMPTOMS,
         )

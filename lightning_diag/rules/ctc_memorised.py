@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, above, below, facts, held
+from lightning_diag.rules.ctc_common import Look, above, below, codes, facts, held
 from lightning_diag.rules.ctc_mapping import looks_renumbered, mapping_mends
 from lightning_diag.rules.ctc_targets import looks_truncated
 from lightning_diag.words import number, percent
@@ -70,7 +70,7 @@ class CTCMemorised(Rule):
             next_test="train on half of the lines: if validation does not change, the targets do not belong to the inputs",
             scope="ctc",
             epoch=last.epoch,
-            explains=("LD201", "LD202", "LD203", "LD602", "LD411"),
+            explains=codes(201, 202, 203, 302, 411, 602),
             excludes=("LD408",),
         )
 

@@ -61,4 +61,5 @@ class CTCNeverEmitted(Rule):
             next_test="count these tokens in the training targets",
             scope="ctc",
             epoch=looks(history)[-1].epoch,
+            explains=("LD302",),
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, above, below, fall, held
+from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, above, below, codes, fall, held
 from lightning_diag.words import number
 
 
@@ -54,7 +54,7 @@ class CTCSingleToken(Rule):
             next_test="the same run with a hundredth of the rate for 200 steps",
             scope="ctc",
             epoch=last.epoch,
-            explains=("LD115", "LD204", "LD301", "LD302", "LD411"),
+            explains=codes(115, 204, 301, 302, 411),
         )
 
     def _collapsed(self, look: Look, before: Look | None) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, check_advice, check_evidence, checks, held
+from lightning_diag.rules.ctc_common import Look, check_advice, check_evidence, checks, codes, held
 from lightning_diag.words import number, percent
 
 
@@ -44,19 +44,7 @@ class CTCTargets(Rule):
             actions=check_advice(found),
             next_test="sum(target_lengths) must equal the number of tokens in the texts of the batch",
             scope="ctc",
-            explains=(
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD401",
-                "LD402",
-                "LD403",
-                "LD406",
-                "LD407",
-                "LD410",
-                "LD411",
-            ),
+            explains=codes(202, 203, 204, 205, 302, 401, 402, 403, 406, 407, 410, 411),
         )
 
     def _truncated(self, last: Look) -> Finding:
@@ -85,7 +73,7 @@ class CTCTargets(Rule):
             next_test="mean target length and mean frames, in training and in validation",
             scope="train",
             epoch=last.epoch,
-            explains=("LD201", "LD202", "LD203", "LD407", "LD410", "LD604"),
+            explains=codes(201, 202, 203, 205, 302, 407, 410, 604),
             excludes=("LD408",),
         )
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, above, below, facts, held
+from lightning_diag.rules.ctc_common import Look, above, below, codes, facts, held
 from lightning_diag.rules.ctc_mapping import looks_renumbered, mapping_mends
 from lightning_diag.words import percent
 
@@ -66,7 +66,7 @@ class CTCVocabulary(Rule):
             next_test="print the id of one token in both data sets",
             scope="val",
             epoch=last.epoch,
-            explains=("LD201", "LD202", "LD203", "LD604", "LD608", "LD411"),
+            explains=codes(201, 202, 203, 301, 302, 411, 604, 607, 608),
             excludes=("LD407",),
         )
 

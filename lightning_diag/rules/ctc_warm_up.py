@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import PLATEAU, below, fall, looks
+from lightning_diag.rules.ctc_common import PLATEAU, above, below, codes, fall, looks
 from lightning_diag.words import number, percent
 
 
@@ -27,7 +27,7 @@ class CTCWarmUp(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         last = looks(history)[-1]
-        if not below(last.either("emit_ratio"), self.emit):
+        if not below(last.either("emit_ratio"), self.emit) or above(last.train("nonfinite_losses"), 0):
             return None
         falling = fall(last, looks(history)[-2] if len(looks(history)) > 1 else None)
         speed = "" if falling is None else f" The loss fell by {percent(max(falling, 0.0))} over the last 50 steps."
@@ -51,5 +51,5 @@ class CTCWarmUp(Rule):
             scope="ctc",
             epoch=last.epoch,
             # in this phase nothing is emitted, and nothing else can be said of the model
-            explains=("LD115", "LD204", "LD301", "LD302"),
+            explains=codes(115, 204, 301, 302),
         )

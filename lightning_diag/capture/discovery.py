@@ -7,7 +7,9 @@ not). Only named entries, or the second of two elements, are taken for a target.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,25 +31,70 @@ _INPUT_NAMES = frozenset({"x", "input", "inputs"})
 _TORCH_LOSSES = "torch.nn.modules.loss"
 
 
-def discover(evidence: Evidence, module: nn.Module, *, strong: bool = False) -> tuple[PlacePlan | None, list[str]]:
-    """The first candidate that passes all checks.
+_NO_CLASSES = re.compile(
+    r"contrast|triplet|supcon|ntxent|infonce|siames|proxy|center|centre|barlow|vicreg|cosine|metric", re.IGNORECASE
+)
+"""Losses over embeddings: their labels say which samples belong together, not what the columns are."""
+
+_CLASSES = re.compile(
+    r"focal|dice|tversky|jaccard|lovasz|iou|cross.?entropy|bce|nll|smooth|asymmetric|poly|ohem|ldam|seesaw|softmax",
+    re.IGNORECASE,
+)
+"""Losses over classes by name; others need the proof of :mod:`.usage`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A candidate that passed the checks of shape, value and orientation.
+
+    Attributes:
+        plan: how to find it again.
+        preds, target: of this step.
+        proof: whether the step must be seen to compare the two before the pair is used.
+    """
+
+    plan: PlacePlan
+    preds: Tensor
+    target: Tensor
+    proof: bool
+
+
+def discover(evidence: Evidence, module: nn.Module, reasons: list[str], *, strong: bool = False) -> Iterator[Found]:
+    """Candidates in order of trust.
 
     Args:
         evidence: of a step with every part tapped.
         module: the LightningModule.
+        reasons: why candidates were refused is added here.
         strong: only step output, loss modules and metrics, not ``forward`` with a leaf of the batch.
-
-    Returns:
-        The plan or None, and why candidates were refused.
     """
-    reasons: list[str] = []
+    values: Found | None = None
     for finder in STRONG if strong else (*STRONG, by_forward):
         for preds, target, source in finder(evidence, module):
-            form = _check(preds[1], target[1], evidence, grad=finder is not by_metric and finder is not by_output)
+            grad = finder in {by_loss_module, by_forward}
+            form = _check(preds[1], target[1], evidence, grad=grad)
             if isinstance(form, Form):
-                return PlacePlan(preds[0], target[0], form, source), reasons
-            reasons.append(f"{source}: {form}")
-    return None, reasons
+                found = Found(
+                    PlacePlan(preds[0], target[0], form, source),
+                    preds[1],
+                    target[1],
+                    _needs_proof(finder, module, preds[0]),
+                )
+                if form.task != "regression":
+                    yield found
+                elif finder is not by_forward:
+                    values = values or found
+            else:
+                reasons.append(f"{source}: {form}")
+    if values is not None and not strong:
+        yield values
+
+
+def _needs_proof(finder: Finder, module: nn.Module, preds: Place) -> bool:
+    """Named outputs and metrics were paired by the user; a loss of known name as well."""
+    if finder is by_loss_module:
+        return not _CLASSES.search(f"{preds.name} {type(_part(module, preds.name)).__name__}")
+    return finder is by_forward
 
 
 def _check(preds: Tensor, target: Tensor, evidence: Evidence, *, grad: bool) -> Form | str:
@@ -78,7 +125,9 @@ def by_loss_module(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Loca
     """What went into modules that look like losses; those of torch are seen by their calls."""
     for visit in evidence.visits:
         part = _part(module, visit.name)
-        if visit.role == "loss" and part is not None and type(part).__module__ != _TORCH_LOSSES:
+        if visit.role != "loss" or part is None or type(part).__module__ == _TORCH_LOSSES:
+            continue
+        if not _NO_CLASSES.search(f"{visit.name} {type(part).__name__}"):
             yield from _arguments(visit, part.forward, f"arguments of {visit.name}")
 
 

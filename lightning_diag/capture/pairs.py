@@ -118,7 +118,9 @@ def _elements(preds: Tensor, target: Tensor) -> Form:
         return Form("multilabel" if labels else "binary", _kind(preds, -1), 1 if labels else -1)
     if labels and target.is_floating_point() and values.kind_of(target, 1) == "probs":
         return Form("soft", _kind(preds, 1), 1)
-    raise Rejected("the target holds other values than 0 and 1: values, no classes")
+    if not target.is_floating_point() or values.is_hard(target) is None:
+        raise Rejected("the target holds neither classes nor 0 and 1")
+    return Form("regression", "values")
 
 
 def _kind(preds: Tensor, dim: int) -> str:

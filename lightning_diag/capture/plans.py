@@ -13,6 +13,7 @@ from lightning_diag.capture.matching import Route
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
 from lightning_diag.capture.taps import Visit
+from lightning_diag.capture.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,14 @@ class Evidence:
         visits: passes through tapped parts.
         result: what the step returned.
         training: whether gradients were recorded.
+        usage: what the labels of the batch met, where the step was watched for that; else None.
     """
 
     batch: Mapping[Path, Tensor]
     visits: list[Visit]
     result: object
     training: bool
+    usage: Usage | None = None
 
 
 class Plan(Protocol):

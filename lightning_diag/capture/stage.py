@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choosing import Choice, Context, Signature, apply, choose, signature_of
-from lightning_diag.capture.discovery import discover
+from lightning_diag.capture.discovery import Found, discover
 from lightning_diag.capture.extractor import Extractor, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
-from lightning_diag.capture.plans import Evidence, Plan, RoutePlan
+from lightning_diag.capture.plans import Evidence, PlacePlan, Plan, RoutePlan
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, readable, reversed_arguments
 from lightning_diag.capture.taps import scripted
 from lightning_diag.history import CaptureFacts
@@ -33,6 +33,9 @@ MAX_SIGNATURES = 64
 FULL_EVERY = 16
 """Every so many steps all losses are listened for, so that one that starts later is noticed."""
 
+MAX_REASONS = 6
+"""Reasons why candidates were refused that the report shows."""
+
 LOSS_ONLY = frozenset({"regression", "other"})
 
 
@@ -45,7 +48,7 @@ class Shared:
         reversed_sites: losses that are called with the target first.
     """
 
-    route: RoutePlan | None = None
+    route: Plan | None = None
     reversed_sites: frozenset[str] = frozenset()
 
 
@@ -71,6 +74,7 @@ class Stage:
     copying: bool = False
     overwritten: bool = False
     mode: bool = False
+    watching: bool = False
     _losses: frozenset[str] | None = None
 
     def losses(self) -> frozenset[str] | None:
@@ -80,7 +84,7 @@ class Stage:
     @property
     def calibrating(self) -> bool:
         """Whether the next step is looked at closely."""
-        return self.steps < CALIBRATION_STEPS or (self.plan is None and not self.choices and self._news)
+        return self.steps < CALIBRATION_STEPS + self.watching or (self.plan is None and not self.choices and self._news)
 
     @property
     def _news(self) -> bool:
@@ -158,7 +162,7 @@ class Stage:
         try:
             return self.plan.observe(evidence) if self.plan is not None else None
         except Rejected as reason:
-            self.reasons.append(str(reason))
+            self._reject(str(reason))
             return None
 
     def _from_calls(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Observation | None:
@@ -194,7 +198,7 @@ class Stage:
         return choice
 
     def _reject(self, reason: str) -> None:
-        if reason not in self.reasons and len(self.reasons) < 8:
+        if reason not in self.reasons and len(self.reasons) < MAX_REASONS:
             self.reasons.append(reason)
 
     def _learn(self, seen: Observation, calls: list[LossCall], evidence: Evidence) -> None:
@@ -204,8 +208,11 @@ class Stage:
         if seen.task not in {"multiclass", "dense", "binary", "multilabel"} or not evidence.visits:
             return
         found: Route | None = route(seen.preds, seen.target, evidence.visits, evidence.batch)
-        if found is not None and (self.shared.route is None or self.shared.route.route != found):
-            self.shared.route = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim))
+        if found is None:
+            return
+        learned = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim))
+        if learned != self.shared.route:
+            self.shared.route = learned
 
     def _searched(self, evidence: Evidence, *, strong: bool) -> Observation | None:
         """The calibrated path of another stage, else the search of :mod:`.discovery`."""
@@ -215,13 +222,32 @@ class Stage:
             seen = self._adopt(learned, evidence)
             if seen is not None:
                 return seen
-        plan, reasons = discover(evidence, self.module, strong=strong)
-        for reason in reasons:
-            self._reject(reason)
-        if plan is None:
-            return None
-        note = scripted(self.module)
-        return self._adopt(replace(plan, source=f"{plan.source} ({note})") if note else plan, evidence)
+        for found in discover(evidence, self.module, self.reasons, strong=strong):
+            seen = self._adopt(found.plan, evidence) if self._proven(found, evidence) else None
+            if seen is not None:
+                self._share(found.plan)
+                return seen
+        self.reasons = list(dict.fromkeys(self.reasons))[:MAX_REASONS]
+        return None
+
+    def _proven(self, found: Found, evidence: Evidence) -> bool:
+        """Whether the step may be read so: it was seen to compare the two, or the user paired them himself."""
+        if not found.proof:
+            return True
+        if scripted(self.module):
+            return True
+        if evidence.usage is None:
+            self.watching = True
+            return False
+        proven = evidence.usage.compared(found.target, found.preds, found.plan.form.class_dim)
+        if not proven:
+            self._reject(f"{found.plan.source}: the step does not compare them")
+        return proven
+
+    def _share(self, plan: PlacePlan) -> None:
+        """A proven pair of a module's output and the batch serves other stages too."""
+        if self.shared.route is None and plan.preds.where == "output" and plan.target.where == "batch":
+            self.shared.route = plan
 
     def _adopt(self, plan: Plan, evidence: Evidence) -> Observation | None:
         if any(visit.overwritten for visit in evidence.visits if visit.name in plan.parts):
@@ -234,4 +260,6 @@ class Stage:
             return None
         if seen is not None:
             self.plan = plan
+            note = scripted(self.module)
+            seen.source = f"{plan.source} ({note})" if note else plan.source
         return seen

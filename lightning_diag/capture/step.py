@@ -16,6 +16,7 @@ from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.plans import Evidence
 from lightning_diag.capture.stage import Shared, Stage
 from lightning_diag.capture.taps import Tapper
+from lightning_diag.capture.usage import Usage
 from lightning_diag.capture.wrapping import StepWrapper
 from lightning_diag.history import CaptureFacts
 
@@ -65,6 +66,7 @@ class StepCapture:
         self._undo: list[Callable[[], None]] = []
         self._batch: object = None
         self._leaves: Mapping[Path, Tensor] = {}
+        self._usage: Usage | None = None
         self._where = (0, 0)
         self._pending: Observation | None = None
 
@@ -164,6 +166,11 @@ class StepCapture:
             self._tapper.enter_named(state.plan.parts)
         if close or state.plan is None:
             self._listen(state, None if close else state.losses())
+        self._usage = None
+        if close and state.watching:
+            self._usage = Usage(self._leaves.values())
+            self._usage.enter()
+            self._undo.append(self._usage.leave)
 
     def _listen(self, state: Stage, losses: frozenset[str] | None) -> None:
         if self._compiled or state.mode:
@@ -203,7 +210,9 @@ class StepCapture:
         if self._extractor is not None:
             seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
         else:
-            seen = state.observe(log.calls, Evidence(self._leaves, tapper.visits, result, state.name == "train"))
+            seen = state.observe(
+                log.calls, Evidence(self._leaves, tapper.visits, result, state.name == "train", self._usage)
+            )
             if log.traced and not log.calls:
                 state.mode = True
         if seen is None or self._consumer is None:
@@ -222,7 +231,7 @@ class StepCapture:
 
     def _forget(self) -> None:
         """Drop all references to tensors of the step."""
-        self._stage = self._batch = None
+        self._stage = self._batch = self._usage = None
         if self._leaves:
             self._leaves = {}
         self._log.clear()

@@ -25,6 +25,7 @@ class Style:
         task: expected in both stages, or (train, val).
         source: start of the expected source, for both stages or (train, val).
         loaders: validation loaders.
+        proof: training steps that pass before a pair is proven.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Style:
     task: str | tuple[str, str] = "multiclass"
     source: str | tuple[str, str] = "loss call"
     loaders: int = 1
+    proof: int = 0
 
     def expected(self, stage: str) -> tuple[str, str]:
         index = 0 if stage == "train" else 1

@@ -59,19 +59,19 @@ class DiceModule(Both):
         return self.dice(self.conv(batch[0]), batch[1])
 
 
-@style(source="output of forward with batch[1]")
+@style(source="output of forward with batch[1]", proof=1)
 class OwnFunction(Both):
     def step(self, batch):
         return own_nll(self.forward(batch[0]), batch[1])
 
 
-@style(source="output of net with batch[1]")
+@style(source="output of net with batch[1]", proof=1)
 class OwnFunctionWithoutForward(Both):
     def step(self, batch):
         return own_nll(self.net(batch[0]), batch[1])
 
 
-@style(batch=xy_dict, pair=lambda m, b, s: (m.net(b["image"]), b["label"]), source="output of")
+@style(batch=xy_dict, pair=lambda m, b, s: (m.net(b["image"]), b["label"]), source="output of", proof=1)
 class OwnFunctionDictBatch(Both):
     def step(self, batch):
         return own_nll(self(batch["image"]), batch["label"])

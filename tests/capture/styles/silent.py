@@ -28,6 +28,52 @@ class MaskAtSecondPlace(Base):
         return None
 
 
+class LabelsUnused(Base):
+    """Self-supervised training on a labelled data set: the labels come along unread."""
+
+    def training_step(self, batch, batch_idx):
+        a, b = F.normalize(self(batch[0])), F.normalize(self(batch[0] + 0.1))
+        return -((a @ b.t()).log_softmax(1).diagonal()).mean()
+
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+class LabelsSayWhichBelongTogether(Base):
+    """Metric learning: the columns of the output are no classes."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        z = F.normalize(self(x))
+        return -((z @ z.t()).log_softmax(1) * (y[:, None] == y[None, :])).mean()
+
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+class Centres(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(7, 5))
+
+    def forward(self, embeddings, labels):
+        return (embeddings - self.centres[labels]).pow(2).mean()
+
+
+class LossOverEmbeddings(Base):
+    """A loss module with labels, but without classes in its first argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.loss = Centres()
+
+    def training_step(self, batch, batch_idx):
+        return self.loss(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        return self.loss(self(batch[0]), batch[1])
+
+
 class EverythingNeedsGrad(Base):
     """Two views pulled together: both sides of the loss are predictions."""
 
@@ -66,13 +112,23 @@ def three(g: torch.Generator, stage: str):
     return floats(g), classes(g, high=2), classes(g)
 
 
-SILENT = {"NoPredictions": three, "MaskAtSecondPlace": three, "EverythingNeedsGrad": xy}
+SILENT = {
+    "NoPredictions": three,
+    "MaskAtSecondPlace": three,
+    "EverythingNeedsGrad": xy,
+    "LabelsUnused": xy,
+    "LabelsSayWhichBelongTogether": xy,
+    "LossOverEmbeddings": xy,
+}
 __all__ = [
     "BATCH",
     "SILENT",
     "EverythingNeedsGrad",
     "InPlaceAfterLoss",
     "InPlaceWithoutLoss",
+    "LabelsSayWhichBelongTogether",
+    "LabelsUnused",
+    "LossOverEmbeddings",
     "MaskAtSecondPlace",
     "NoPredictions",
     "nn",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import Path, batch_size, name_of
 from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, returned_loss
 from lightning_diag.capture.matching import match_leaf, match_output, storage
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
 from lightning_diag.capture.taps import Visit
-
-Signature = tuple[str, ...]
-"""Names of the loss calls of a step, in order: steps of one signature are read alike."""
 
 _RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
 LOOP = 3
@@ -39,35 +37,6 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Choice:
-    """How the calls of one signature are read.
-
-    Attributes:
-        signature: of the step.
-        order: indices of the calls to read; the first is the pair, the others go to ``Observation.others``.
-        task: task to give to the pair where the values showed another than the shapes; None keeps it.
-        one_hot: the target is one-hot and is read as classes.
-        loop: the pairs are positions of one sequence and are joined.
-        reverse: the call passes its target first.
-        reason: why this call, empty when there was only one; part of the source.
-        heads: names of the calls that were not chosen.
-        rejected: why calls were left out.
-        batch: samples per batch at calibration matter for the task of flattened tokens: whether they were fewer.
-    """
-
-    signature: Signature
-    order: tuple[int, ...]
-    task: str | None = None
-    one_hot: bool = False
-    loop: bool = False
-    reverse: tuple[int, ...] = ()
-    reason: str = ""
-    heads: tuple[str, ...] = ()
-    names: Mapping[int, str] = field(default_factory=dict)
-    rejected: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
 class Context:
     """What is known of the step besides its loss calls."""
 
@@ -75,11 +44,6 @@ class Context:
     visits: list[Visit]
     result: object
     reversed_sites: frozenset[str] = frozenset()
-
-
-def signature_of(calls: Iterable[LossCall]) -> Signature:
-    """The signature of a step."""
-    return tuple([call.entry.name for call in calls])
 
 
 def choose(calls: list[LossCall], context: Context) -> Choice:
@@ -97,12 +61,21 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
     for candidate in candidates:
         _refine(candidate, context)
     _weigh(candidates, context)
+    _tell_apart(candidates)
     names = {c.index: c.call.name for c in candidates if c.call.name}
     reverse = tuple(
         c.index for c in candidates if reversed_arguments(c.call) or c.call.entry.name in context.reversed_sites
     )
     common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names)
     return _decide(candidates, common)
+
+
+def _tell_apart(candidates: list[Candidate]) -> None:
+    """Number the heads whose names are the same."""
+    counts = Counter(c.call.name for c in candidates if c.call.name)
+    for c in candidates:
+        if counts[c.call.name] > 1:
+            c.call.name = f"{c.call.name} #{c.index + 1}"
 
 
 def _decide(candidates: list[Candidate], choice: Choice) -> Choice:
@@ -263,35 +236,3 @@ def _why(best: Candidate, second: Candidate, number: int, first: Candidate) -> s
 
 def _label(candidate: Candidate) -> str:
     return candidate.call.name or f"{candidate.call.entry.name} #{candidate.index + 1}"
-
-
-def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observation:
-    """Read a step of a known signature.
-
-    Raises:
-        Rejected: when this step's tensors do not fit.
-    """
-    pairs = [
-        read(calls[i], reverse=i in choice.reverse and not reversed_arguments(calls[i]), batch_size=size)
-        for i in choice.order
-    ]
-    for index, pair in zip(choice.order, pairs, strict=True):
-        pair.head = choice.names.get(index, "")
-    first = _joined(pairs) if choice.loop else pairs[0]
-    if choice.one_hot:
-        first.target = first.target.argmax(first.class_dim)
-    if choice.task is not None:
-        first.task = choice.task
-    if len(pairs) > 1 and not choice.loop:
-        first.others = tuple(pairs[1:])
-    if choice.reason:
-        first.source = f"{first.source} ({choice.reason})"
-    return first
-
-
-def _joined(pairs: list[Observation]) -> Observation:
-    """Positions of one loop as one pair."""
-    first = pairs[0]
-    first.preds = torch.cat([p.preds for p in pairs])
-    first.target = torch.cat([p.target for p in pairs])
-    return first

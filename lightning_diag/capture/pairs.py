@@ -17,6 +17,7 @@ class Form:
 
     Attributes:
         task, kind, class_dim: as in :class:`~.observation.Observation`.
+        ignore_index: target value that does not count; a dense task ignores -100 where nothing else is known.
         squeeze: dimension of size 1 that ``preds`` has more than the target; None without.
     """
 
@@ -24,6 +25,7 @@ class Form:
     kind: str
     class_dim: int = -1
     squeeze: int | None = None
+    ignore_index: int | None = None
 
     def apply(self, preds: Tensor, target: Tensor, source: str) -> Observation:
         """The pair as an observation; :class:`Rejected` when this step's shapes do not fit the form."""
@@ -47,7 +49,7 @@ class Form:
             target=target,
             class_dim=dim,
             num_classes=classes,
-            ignore_index=-100 if self.task == "dense" else None,
+            ignore_index=-100 if self.task == "dense" and self.ignore_index is None else self.ignore_index,
             source=source,
         )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from lightning_diag.capture.calls import LossCall
-from lightning_diag.capture.choosing import Choice, Context, Signature, apply, choose, signature_of
+from lightning_diag.capture.choice import Choice, Signature, apply, signature_of
+from lightning_diag.capture.choosing import Context, choose
 from lightning_diag.capture.discovery import Found, discover
 from lightning_diag.capture.extractor import Extractor, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
@@ -210,7 +211,7 @@ class Stage:
         found: Route | None = route(seen.preds, seen.target, evidence.visits, evidence.batch)
         if found is None:
             return
-        learned = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim))
+        learned = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim, ignore_index=seen.ignore_index))
         if learned != self.shared.route:
             self.shared.route = learned
 

@@ -1,0 +1,81 @@
+"""How the loss calls of a step are read, once that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.observation import Observation
+from lightning_diag.capture.reading import read, reversed_arguments
+
+Signature = tuple[str, ...]
+"""Names of the loss calls of a step, in order: steps of one signature are read alike."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """How the calls of one signature are read.
+
+    Attributes:
+        signature: of the step.
+        order: indices of the calls to read; the first is the pair, the others go to ``Observation.others``.
+        task: task to give to the pair where the values showed another than the shapes; None keeps it.
+        one_hot: the target is one-hot and is read as classes.
+        loop: the pairs are positions of one sequence and are joined.
+        reverse: the call passes its target first.
+        reason: why this call, empty when there was only one; part of the source.
+        heads: names of the calls that were not chosen.
+        rejected: why calls were left out.
+        names: names of the heads by index.
+    """
+
+    signature: Signature
+    order: tuple[int, ...]
+    task: str | None = None
+    one_hot: bool = False
+    loop: bool = False
+    reverse: tuple[int, ...] = ()
+    reason: str = ""
+    heads: tuple[str, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    rejected: tuple[str, ...] = ()
+
+
+def signature_of(calls: Iterable[LossCall]) -> Signature:
+    """The signature of a step."""
+    return tuple([call.entry.name for call in calls])
+
+
+def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observation:
+    """Read a step of a known signature.
+
+    Raises:
+        Rejected: when this step's tensors do not fit.
+    """
+    pairs = [
+        read(calls[i], reverse=i in choice.reverse and not reversed_arguments(calls[i]), batch_size=size)
+        for i in choice.order
+    ]
+    for index, pair in zip(choice.order, pairs, strict=True):
+        pair.head = choice.names.get(index, "")
+    first = _joined(pairs) if choice.loop else pairs[0]
+    if choice.one_hot:
+        first.target = first.target.argmax(first.class_dim)
+    if choice.task is not None:
+        first.task = choice.task
+    if len(pairs) > 1 and not choice.loop:
+        first.others = tuple(pairs[1:])
+    if choice.reason:
+        first.source = f"{first.source} ({choice.reason})"
+    return first
+
+
+def _joined(pairs: list[Observation]) -> Observation:
+    """Positions of one loop as one pair."""
+    first = pairs[0]
+    first.preds = torch.cat([p.preds for p in pairs])
+    first.target = torch.cat([p.target for p in pairs])
+    return first

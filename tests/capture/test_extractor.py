@@ -1,0 +1,117 @@
+"""The user's own function: the five examples of the documentation, and what it may not return."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lightning_diag.capture import Pair, StepCapture
+from lightning_diag.capture.extractor import Extractor
+
+DOCS = Path(__file__).parents[2] / "docs" / "capture.md"
+
+
+class Net(nn.Module):
+    """Keeps, returns and compares; three classes, a second head of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.second = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def training_step(self, batch, batch_idx):
+        logits = self.last_logits = self.net(batch["x"])
+        loss = F.cross_entropy(logits, batch["label"]) + F.cross_entropy(self.second(batch["x"]), batch["sex"])
+        frames = logits.log_softmax(-1)[:, None].expand(-1, 2, -1)
+        return {
+            "loss": loss,
+            "logits": logits,
+            "labels": batch.pop("label"),
+            "path": logits.argmax(1)[None],
+            "log_probs": frames,
+            "frames": torch.tensor([6, 5]),
+        }
+
+
+def batch():
+    x = torch.randn(6, 4)
+    words = {"tokens": torch.tensor([[1, 2], [2, 1]]), "token_lengths": torch.tensor([2, 1])}
+    return {"x": x, "label": torch.arange(6) % 3, "sex": torch.arange(6) % 2, "tags": torch.zeros(1, 6).long(), **words}
+
+
+def examples():
+    """The functions of the documentation, in order."""
+    block = re.search(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    parts = re.split(r"\n# \d\. .*\n", block)
+    found = []
+    for part in parts[1:]:
+        namespace = {"Pair": Pair}
+        exec(compile(part, str(DOCS), "exec"), namespace)
+        found.append(namespace["extractor"])
+    return found
+
+
+def observe(extractor, steps=1):
+    module = Net()
+    capture = StepCapture(module, extractor=extractor)
+    capture.install()
+    for index in range(steps):
+        given = batch()
+        capture.begin("train", given, index)
+        result = module.training_step(given, index)
+        seen = capture.end(result)
+    capture.remove()
+    return capture, seen, result
+
+
+def test_there_are_five_examples_and_each_is_an_extractor():
+    assert len(examples()) == 5
+    assert all(isinstance(example, Extractor) for example in examples())
+
+
+@pytest.mark.parametrize(
+    ("index", "task", "kind", "shape"),
+    [
+        (0, "multiclass", "logits", (6, 3)),
+        (1, "multiclass", "logits", (6, 3)),
+        (2, "multiclass", "logits", (6, 2)),
+        (3, "dense", "labels", (1, 6)),
+        (4, "ctc", "log_probs", (6, 2, 3)),
+    ],
+)
+def test_examples_of_the_documentation(index, task, kind, shape):
+    capture, seen, result = observe(examples()[index])
+    assert capture.fault is None
+    assert (seen.task, seen.kind, tuple(seen.preds.shape)) == (task, kind, shape)
+    assert not seen.preds.requires_grad
+    if index < 2:
+        assert torch.equal(seen.target, result["labels"])
+        assert capture.facts("train").source == "extractor of the user"
+    if index == 4:
+        assert seen.input_lengths.tolist() == [6, 5]
+        assert seen.target_lengths.tolist() == [2, 1]
+
+
+def test_none_skips_a_step():
+    capture, seen, _ = observe(lambda step: None)
+    assert seen is None
+    assert capture.fault is None
+
+
+def test_a_wrong_return_value_says_what_to_return():
+    capture, seen, _ = observe(lambda step: 3)
+    assert seen is None
+    assert "expected (preds, target)" in str(capture.fault)
+    assert "expected (preds, target)" in capture.facts("train").problem
+
+
+def test_an_error_of_the_extractor_does_not_end_the_run():
+    capture, _, _ = observe(lambda step: step.outputs["nothing"], steps=5)
+    assert isinstance(capture.fault, KeyError)
+
+
+def test_unknown_task_is_refused_where_it_is_written():
+    with pytest.raises(ValueError, match="expected one of multiclass"):
+        Pair(preds=torch.zeros(1), target=torch.zeros(1), task="clasification")

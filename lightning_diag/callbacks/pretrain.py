@@ -92,7 +92,8 @@ class PretrainLoadVerifier(DiagCallback):
             raise WeightsNotLoadedError(message(facts))
         if facts.verdict == NOT_LOADED and self.on_not_loaded == "stop":
             trainer.should_stop = True
-        (warn if facts.verdict in (NOT_LOADED, PARTLY) or facts.used is False else say)(message(facts))
+        if facts.checkpoint:
+            (warn if facts.verdict in (NOT_LOADED, PARTLY) or facts.used is False else say)(message(facts))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Drift from the checkpoint; the verdict too, where an optimizer steps without Lightning's knowledge."""

@@ -136,7 +136,30 @@ def _find_by_content(rows: list[Row], checkpoint: Side, model: Side) -> list[Row
         values = checkpoint.samples[source]
         for dtype in dict.fromkeys((values.dtype, *LOWER)):
             index[content_key(checkpoint.shape(source), values, dtype)] = source
-    return [_looked_up(row, index, checkpoint, model) if row.name in wanted else row for row in rows]
+    found = [_looked_up(row, index, checkpoint, model) if row.name in wanted else row for row in rows]
+    return _undo_permutations(rows, found, checkpoint)
+
+
+def _undo_permutations(before: list[Row], found: list[Row], checkpoint: Side) -> list[Row]:
+    """Weights of another layer are loaded only where layers keep their order (a student of every second layer).
+
+    Blocks loaded in reverse, or by ``zip`` over names in another order, hold the right numbers in the wrong places.
+    """
+    position = {name: i for i, name in enumerate(checkpoint.weights)}
+    last: dict[tuple[object, ...], int] = {}
+    wrong: set[tuple[object, ...]] = set()
+    for old, new in zip(before, found, strict=True):
+        if new.status == "equal" and new.source:
+            kind = (checkpoint.shape(new.source), new.name.rpartition(".")[2])
+            if new.by_content and old.source and position[new.source] < last.get(kind, -1):
+                wrong.add(kind)
+            last[kind] = max(position[new.source], last.get(kind, -1))
+    return [
+        replace(old, misplaced=True)
+        if new.by_content and old.source and (checkpoint.shape(str(new.source)), new.name.rpartition(".")[2]) in wrong
+        else new
+        for old, new in zip(before, found, strict=True)
+    ]
 
 
 def _looked_up(row: Row, index: Mapping[tuple[object, ...], str], checkpoint: Side, model: Side) -> Row:

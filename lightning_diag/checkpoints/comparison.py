@@ -20,7 +20,8 @@ class Row:
         status: ``equal``; ``different``: other values; ``shape``: another shape; ``missing``: the checkpoint has nothing
             where it should; ``head``: an output layer with another class count; ``new``: a part that the checkpoint was
             never meant to fill; ``uninformative``: the same constant on both sides, which proves nothing.
-        by_content: found under another name by its values; exact: every value compared, not samples only.
+        by_content: found under another name by its values; misplaced: so, but in another layer than the names say, and not
+            in the order of the checkpoint; exact: every value compared, not samples only.
         reset: constant in the model though not in the checkpoint, as a fresh norm layer is.
         matrix: two dimensions or more.
         distance: of the two, from samples; None where they cannot be compared.
@@ -31,6 +32,7 @@ class Row:
     numel: int
     status: Status
     by_content: bool = False
+    misplaced: bool = False
     exact: bool = False
     reset: bool = False
     matrix: bool = True

@@ -21,15 +21,15 @@ CHUNK = 1 << 20
 LOWER: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16)
 
 
-def sample_index(numel: int, count: int = SAMPLES) -> Tensor:
+def sample_index(numel: int, count: int = SAMPLES, device: torch.device | None = None) -> Tensor:
     """Evenly spaced positions, four neighbours each, so that a memory map reads a quarter of the pages.
 
     The step is odd, so that positions do not all fall into one column of a matrix.
     """
     if numel <= count:
-        return torch.arange(numel)
-    starts = torch.arange(0, numel - RUN + 1, (numel * RUN // count) | 1)
-    return (starts[:, None] + torch.arange(RUN)).reshape(-1)
+        return torch.arange(numel, device=device)
+    starts = torch.arange(0, numel - RUN + 1, (numel * RUN // count) | 1, device=device)
+    return (starts[:, None] + torch.arange(RUN, device=device)).reshape(-1)
 
 
 def take_samples(state: Mapping[str, Tensor], count: int = SAMPLES) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ def take_samples(state: Mapping[str, Tensor], count: int = SAMPLES) -> dict[str,
 def _pick(tensor: Tensor, count: int) -> Tensor:
     if tensor.numel() == 0:
         return tensor.reshape(-1)
-    index = sample_index(tensor.numel(), count).to(tensor.device)
+    index = sample_index(tensor.numel(), count, tensor.device)
     if tensor.is_contiguous():
         return tensor.view(-1)[index]
     where = torch.unravel_index(index, tensor.shape)  # a reshape would copy the whole tensor

@@ -45,8 +45,9 @@ def submodule(root: nn.Module, path: str | None) -> nn.Module:
 
 
 def parameters(module: nn.Module) -> dict[str, Tensor]:
-    """All parameters by name, tied ones under each of their names."""
-    return {name: p.detach() for name, p in module.named_parameters(remove_duplicate=False)}
+    """All parameters by name, tied ones under each of their names; lazy ones only when they have a shape."""
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: p.detach() for name, p in named if not nn.parameter.is_lazy(p)}
 
 
 def _persistent_buffers(module: nn.Module) -> dict[str, Tensor]:

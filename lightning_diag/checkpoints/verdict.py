@@ -131,10 +131,10 @@ def percent(share: float) -> str:
 
 
 def amount(numel: int) -> str:
-    """A number of weights for people: ``11.2 M``, ``340 k``, ``56``."""
+    """A number of weights for people: ``11.2 M``, ``340 k``, ``7,248``."""
     if numel >= 1_000_000:
         return f"{numel / 1e6:.1f} M"
-    return f"{numel / 1000:.0f} k" if numel >= 10_000 else str(numel)
+    return f"{numel / 1000:.0f} k" if numel >= 10_000 else f"{numel:,}"
 
 
 def explain(verdict: str, comparison: Comparison, module: str, *, untrained: bool | None, late: bool = False) -> str:
@@ -199,6 +199,8 @@ def _asides(comparison: Comparison) -> list[str]:
         known = "is not in the checkpoint" if comparison.alignment.prefixes else "was not found by its values"
         parts.append(f"{_listed(owners(new))} ({percent(share)} of the module) {known}.")
     moved = [row for row in comparison.having("equal") if row.by_content]
+    if wrong := [row for row in comparison.rows if row.misplaced]:
+        parts.append(f"{len(wrong)} tensors hold weights of other layers of the checkpoint, out of order.")
     if moved:
         parts.append(f"{len(moved)} tensors were found by their values under other names.")
     return parts

@@ -46,7 +46,7 @@ class WeightsNotLoaded(Rule):
             ),
             next_test="load with the line above and run one step: PretrainLoadVerifier must say *loaded*",
             scope="weights",
-            explains=("LD110", "LD115", "LD202", "LD204", "LD201", "LD208"),
+            explains=("LD110", "LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
             excludes=("LD502", "LD504", "LD508"),
         )
 

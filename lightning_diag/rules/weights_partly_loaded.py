@@ -43,6 +43,6 @@ class WeightsPartlyLoaded(Rule):
             actions=(load_action(facts), "compare the names of the blocks that differ in both files"),
             next_test="load with the line above and run one step: every block must be at 100 %",
             scope="weights",
-            explains=("LD202", "LD204", "LD208"),
+            explains=("LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
             excludes=("LD501",),
         )

@@ -223,6 +223,22 @@ def test_a_matrix_stored_the_other_way_round_and_a_table_that_grew(source):
     assert compare(small.state_dict(), grown.state_dict()).equal == 1
 
 
+def test_layers_in_the_wrong_order_are_not_loaded_and_every_second_layer_is():
+    def deep(n):
+        return nn.Sequential(*[nn.Linear(8, 8) for _ in range(n)])
+
+    first = seeded(lambda: deep(6), 1)
+    reversed_, student = seeded(lambda: deep(6), 2), seeded(lambda: deep(3), 3)
+    for i in range(6):
+        reversed_[i].load_state_dict(first[5 - i].state_dict())
+    found = compare(first.state_dict(), reversed_.state_dict())
+    assert judge(found, untrained=None) == "not loaded"
+    assert sum(row.misplaced for row in found.rows) == 12
+    for i in range(3):
+        student[i].load_state_dict(first[2 * i].state_dict())
+    assert compare(first.state_dict(), student.state_dict()).equal == 1
+
+
 def test_wrappers_inside_names(source):
     state = {n.replace("stem.", "stem._fsdp_wrapped_module._orig_mod."): t for n, t in source.state_dict().items()}
     model = fresh()

@@ -31,7 +31,8 @@ def classes(view: View) -> tuple[Block, ...]:
         return tuple(blocks)
     rows = [row for row in main.classes if row.support or row.predicted]
     lost = _lost(rows)
-    shown = _listed([row for row in rows if row not in lost])
+    gone = {row.index for row in lost}
+    shown = _listed([row for row in rows if row.index not in gone])
     best = _best_rows(view, val_epoch) if stage == "val" else {}
     other = {row.index: row for row in train.classes} if train is not None and stage == "val" else {}
     often = _most_confused(main)
@@ -46,8 +47,8 @@ def classes(view: View) -> tuple[Block, ...]:
     )
     note = " ".join(_notes(view, main, rows, shown))
     listed: list[Block] = [table(columns, lines, note=note)] if lines else [Paragraph(text=note)] if note else []
-    gone = [Paragraph(text=_lost_text(view, lost))] if lost else []
-    return (*blocks, *listed, *gone)
+    unseen = [Paragraph(text=_lost_text(view, lost))] if lost else []
+    return (*blocks, *listed, *unseen)
 
 
 _FIGURES = (

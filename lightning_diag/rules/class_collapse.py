@@ -19,6 +19,7 @@ class ClassCollapse(Rule):
     code: ClassVar[str] = "LD301"
     name: ClassVar[str] = "class-collapse"
     needs: ClassVar[tuple[str, ...]] = ("classes:val",)
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     share: float = 0.55
     """Effective number of predicted classes (exponential of the entropy) over that of the classes present. With two classes

@@ -20,6 +20,7 @@ class ClassImbalance(Rule):
     code: ClassVar[str] = "LD303"
     name: ClassVar[str] = "class-imbalance"
     needs: ClassVar[tuple[str, ...]] = ("classes:val", "data.train.class_counts")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     ratio: float = 5.0
     """Largest over smallest class. Measured on digits, 1:3 cost 1 to 3 points of accuracy, 1:8 cost 11, 1:20 cost 34."""

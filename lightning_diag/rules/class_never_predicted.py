@@ -20,6 +20,7 @@ class ClassNeverPredicted(Rule):
     code: ClassVar[str] = "LD302"
     name: ClassVar[str] = "class-never-predicted"
     needs: ClassVar[tuple[str, ...]] = ("classes:val",)
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     alpha: float = ALPHA
     """Probability that a class predicted as often as it occurs is never predicted (Poisson): from 5 samples on."""

@@ -69,5 +69,4 @@ class ClippingRemovesUpdates(Rule):
                 "LD401",
                 "LD412",
             ),
-            excludes=("LD103",),
         )

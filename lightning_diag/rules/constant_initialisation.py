@@ -46,7 +46,6 @@ class ConstantInitialisation(Rule):
             next_test="compare two rows of a hidden weight matrix after one epoch: equal rows mean that symmetry was never broken",
             scope="weights",
             explains=("LD103", "LD107", "LD115", "LD204", "LD202", "LD301", "LD302", "LD113", "LD205", "LD208"),
-            excludes=("LD110",),
         )
 
     def _did_harm(self, history: RunHistory) -> bool:

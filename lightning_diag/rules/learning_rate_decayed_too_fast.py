@@ -64,5 +64,4 @@ class LearningRateDecayedTooFast(Rule):
             next_test="plot the learning rate per step; resume from the last checkpoint with a constant learning rate for two epochs",
             epoch=gone,
             explains=("LD103", "LD115", "LD202", "LD204", "LD205", "LD208", "LD301", "LD302", "LD401"),
-            excludes=("LD103",),
         )

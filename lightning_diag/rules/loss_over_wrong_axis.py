@@ -51,5 +51,6 @@ class LossOverWrongAxis(Rule):
                 "LD606",
                 "LD208",
                 "LD102",
+                "LD706",
             ),
         )

@@ -72,5 +72,4 @@ class ParametersMissingFromOptimizer(Rule):
                 "LD301",
                 "LD302",
             ),
-            excludes=("LD110",),
         )

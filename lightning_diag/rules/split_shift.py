@@ -25,8 +25,9 @@ class SplitShift(Rule):
     """Mean standardised difference of the feature means; random splits of n samples have about 0.8 * sqrt(2 / n), 0.15 for 60."""
     auc: float = 0.85
     """Area under the curve of a classifier that tells the splits apart: 0.5 is what random splits give."""
-    alpha: float = 1e-3
-    """p-value of the two-sample test that must go with ``smd`` or ``auc``, where it was run."""
+    alpha: float = 0.01
+    """p-value of the two-sample (permutation) test that must go with ``smd`` or ``auc``, where it was run; with 500
+    permutations it cannot pass below 0.002."""
     gap: float = 0.05
     """Lower end of the interval of the gap to validation from which the shift has done harm."""
     loss: float = 2.0

@@ -49,5 +49,4 @@ class VanishingGradient(Rule):
             ),
             next_test="print the gradient norm of each weight matrix after one step: it falls by a constant factor per layer",
             explains=("LD103", "LD115", "LD202", "LD204", "LD301", "LD302", "LD205", "LD208", "LD114", "LD401"),
-            excludes=("LD103",),
         )

@@ -66,5 +66,4 @@ class WeightDecayTooHigh(Rule):
                 "LD406",
                 "LD412",
             ),
-            excludes=("LD102", "LD103"),
         )

@@ -12,7 +12,7 @@ from lightning_diag import store
 from lightning_diag.callbacks.base import DiagCallback, without_step_hooks
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.parts import default_parts
-from lightning_diag.callbacks.run import HOOKS, Part, Run
+from lightning_diag.callbacks.run import BACKWARD_PASSES, HOOKS, Part, Run
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import ConfigError
 from lightning_diag.history import EpochRecord, RunHistory
@@ -37,6 +37,7 @@ class Observer(Callback):
         self._restored: dict[str, Any] = {}
         self._hooks: dict[str, list[tuple[Part, Callable[..., None]]]] = {name: [] for name in HOOKS}
         self._sanity = False
+        self._backward_left = BACKWARD_PASSES
         self._finished: RunHistory | None = None
 
     # -- joining ------------------------------------------------------------------------------------------------
@@ -138,8 +139,10 @@ class Observer(Callback):
             "on_train_batch_end": ("batch_end", self._train_batch_end),
             "on_validation_batch_start": ("batch_start", self._validation_batch_start),
             "on_validation_batch_end": ("batch_end", self._validation_batch_end),
+            "on_before_backward": ("before_backward", self._before_backward),
             "on_before_optimizer_step": ("before_optimizer_step", self._before_optimizer_step),
         }
+        self._backward_left = BACKWARD_PASSES
         for name, (hook, function) in listening.items():
             setattr(self, name, function if self._hooks[hook] else None)
 
@@ -148,6 +151,12 @@ class Observer(Callback):
 
     def _train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._call("batch_end", "train", outputs, batch, batch_idx)
+
+    def _before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        self._call("before_backward")
+        self._backward_left -= 1
+        if self._backward_left <= 0:
+            setattr(self, "on_before_backward", None)  # noqa: B010  (Lightning skips a hook that is None)
 
     def _before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self._call("before_optimizer_step", optimizer)

@@ -92,6 +92,9 @@ class Part:
     def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a step; ``run.observation`` is set."""
 
+    def before_backward(self, run: Run) -> None:
+        """Before a backward pass; only for the first :data:`BACKWARD_PASSES` of a fit."""
+
     def before_optimizer_step(self, run: Run, optimizer: Any) -> None:
         """Gradients are there, unscaled and not yet clipped."""
 
@@ -124,7 +127,9 @@ class Part:
         """Take up the state of :meth:`state_dict`."""
 
 
+BACKWARD_PASSES = 64
+"""Backward passes of a fit that parts are told of: a loop that keeps old gradients does so from the start."""
 HOOKS = (
-    "fit_start", "train_start", "epoch_start", "batch_start", "batch_end", "before_optimizer_step",
+    "fit_start", "train_start", "epoch_start", "batch_start", "batch_end", "before_backward", "before_optimizer_step",
     "validation_start", "validation_epoch_end", "validation_end", "interval_end", "interval_closed", "fit_end", "close",
 )  # fmt: skip

@@ -51,7 +51,7 @@ def _closed_form(scheduler: Any, marks: Sequence[int]) -> list[float] | None:
     if not direct and not hasattr(scheduler, "_get_closed_form_lr"):
         return None
     twin = _twin(scheduler)
-    rates = []
+    rates: list[float] = []
     for mark in marks:
         twin.last_epoch = scheduler.last_epoch + mark
         if direct and twin.last_epoch >= getattr(twin, "total_steps", math.inf):

@@ -93,7 +93,8 @@ def versions() -> dict[str, str]:
 
 def datasets_of(loader: Any) -> Iterable[Any]:
     """The data set of a loader and the sets that it wraps (``Subset``, ``ConcatDataset``)."""
-    found, todo = [], [getattr(loader, "dataset", None)]
+    found: list[Any] = []
+    todo = [getattr(loader, "dataset", None)]
     while todo and len(found) < 8:
         dataset = todo.pop()
         if dataset is not None:

@@ -35,7 +35,7 @@ class DataPart(Part):
 
     def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look at the batch; further validation loaders are not compared."""
-        if stage in ("train", "val") and not run.trainer.sanity_checking:
+        if stage == "train" or (stage == "val" and not run.trainer.sanity_checking):
             target = None if run.observation is None else run.observation.target
             self.signals.batch(stage, batch, target)
 

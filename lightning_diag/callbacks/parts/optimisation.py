@@ -62,6 +62,11 @@ class OptimisationPart(Part):
         if self.modes is not None and batch_idx < 2:
             self.modes.step("train" if stage == "train" else "val")
 
+    def before_backward(self, run: Run) -> None:
+        """Look whether the gradients of the step before were zeroed."""
+        if self.gradients is not None:
+            self.gradients.before_backward()
+
     def before_optimizer_step(self, run: Run, optimizer: Any) -> None:
         """Look at the gradients of a chosen step."""
         if self.gradients is not None:
@@ -82,6 +87,8 @@ class OptimisationPart(Part):
         """Facts that need the whole run."""
         if self.gradients is None or self.weights is None or self.modes is None:
             return
+        if (kept := self.gradients.kept) is not None:
+            run.recorder.update(optim=replace(run.recorder.context.optim, gradients_kept=kept))
         run.recorder.update(
             model=replace(
                 run.recorder.context.model,

@@ -54,7 +54,7 @@ class OutputPart(Part):
     def fit_start(self, run: Run) -> None:
         """Start the record; an older run in the same folder is moved aside."""
         if run.directory is not None and run.is_writer:
-            self._safely(lambda folder: output.start_record(folder, run.lines() if run.restored else ()), run)
+            self._safely(lambda folder: output.start_record(folder, run.lines()), run)
 
     def interval_closed(self, run: Run) -> None:
         """Append the closed record; look at the run so far where that is cheap enough."""

@@ -1,0 +1,69 @@
+"""A fault of ours, or of the disk, never ends a run and never changes it."""
+
+import errno
+import warnings
+
+import pytest
+import torch
+from toys import Toy, fit
+
+from lightning_diag import all_callbacks, diagnosis_of
+from lightning_diag.callbacks.observer import Observer
+from lightning_diag.callbacks.parts import default_parts
+from lightning_diag.callbacks.parts.stopping import StoppingPart
+from lightning_diag.callbacks.run import HOOKS, Part
+
+pytestmark = pytest.mark.reliability
+
+OVERRIDDEN = [
+    (type(part).__name__, hook)
+    for part in default_parts()
+    for hook in HOOKS
+    if getattr(type(part), hook) is not getattr(Part, hook)
+]
+
+
+def weights(tmp_path, callbacks):
+    torch.manual_seed(5)
+    run = fit(tmp_path, callbacks, Toy(dropout=0.2), epochs=2)
+    return run, run.lightning_module.state_dict()
+
+
+@pytest.mark.parametrize(("part", "hook"), OVERRIDDEN)
+def test_a_fault_in_any_hook_leaves_the_training_as_it_is(tmp_path, monkeypatch, part, hook):
+    _, expected = weights(tmp_path / "bare", [])
+    cls = next(type(p) for p in default_parts() if type(p).__name__ == part)
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("injected")
+
+    monkeypatch.setattr(cls, hook, fail)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run, found = weights(tmp_path / "watched", all_callbacks())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    told = [w for w in caught if "injected" in str(w.message)]
+    stopper = issubclass(cls, StoppingPart)
+    assert len(told) == 1 or (stopper and not told)
+    assert any("injected" in note for note in diagnosis_of(run).history.context.notes) or not told
+    if part not in ("OutputPart", "TimelinePart") and hook != "close":
+        assert (tmp_path / "watched" / "diagnosis.md").exists()
+    assert "training_step" not in vars(run.lightning_module)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("place", ["lightning_diag.store.append_epoch", "lightning_diag.output.replace_file"])
+def test_a_disk_that_fails_gets_one_warning(tmp_path, monkeypatch, number, place):
+    _, expected = weights(tmp_path / "bare", [])
+
+    def fail(*_, **__):
+        raise OSError(number, "injected")
+
+    monkeypatch.setattr(place, fail)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run, found = weights(tmp_path / "watched", all_callbacks())
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len([w for w in caught if "cannot write" in str(w.message)]) == 1
+    assert len(diagnosis_of(run).history.epochs) == 2
+    assert Observer.find(run) is not None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.report import draw_figures
 
 PREFIX = "diag/"
 
@@ -43,6 +45,16 @@ class LoggerPart(Part):
         if run.is_writer and run.directory is not None:
             for logger in run.trainer.loggers:
                 _hand_over(logger, run.directory)
+                if type(logger).__name__ == "TensorBoardLogger" and run.options.figures is not False:
+                    self._show(logger, run)
+
+    def _show(self, logger: Any, run: Run) -> None:
+        """Figures as images; TensorBoard shows no SVG."""
+        drawn = draw_figures(run.recorder.history(), run.extra["diagnosis"], format="png")
+        if drawn:
+            from matplotlib.image import imread
+        for name, content in drawn.items():
+            logger.experiment.add_image(f"{PREFIX}{name}", imread(BytesIO(content)), run.step, dataformats="HWC")
 
     def _publish(self, run: Run) -> None:
         values = run.recorder.running_values

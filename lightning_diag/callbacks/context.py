@@ -11,6 +11,7 @@ from lightning_diag.callbacks.loaders import first_loader
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.run import Run
 from lightning_diag.history import Baseline, Count, DataFacts, EpochRecord, StageRecord, Target
+from lightning_diag.readers.params import flat
 from lightning_diag.signals.setup_facts import (
     class_names,
     datasets_of,
@@ -41,6 +42,7 @@ def context_changes(run: Run) -> dict[str, Any]:
         "strategy": strategy,
         "seed": _seed(os.environ),
         "versions": versions(),
+        "hparams": flat(dict(getattr(run.module, "hparams", None) or {})),
         "settings": options.shown() | {"callbacks": ", ".join(sorted(run.wanted))},
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -9,11 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_diag.history import Paired, Sample
+from lightning_diag.history import Outcomes, Paired, Sample
 from lightning_diag.metrics.rows import Rows
 
 LIMIT = 5_000_000
 """Samples kept per rank (a bool and a float32 each: 25 MB); of more, every second, fourth ... is kept."""
+OUTCOMES = 200_000
+"""Samples whose answers go into the record for the comparison of runs (a bit each: 50 kB as text)."""
 SUREST = 16
 """Surest mistakes kept per evaluation."""
 _FIELDS = ("both", "gained", "lost", "neither", "delta", "delta_squared", "delta_n", "unpaired")
@@ -152,6 +154,16 @@ class SampleMemory:
         current = self._spill() if self.current is None else self.current
         if best or self.best is None:
             self.best = Evaluation(epoch, current.right, current.loss, current.fingerprint, current.stride)
+
+    def outcomes(self, stage: str) -> Outcomes | None:
+        """The best evaluation, to be compared with that of another run; None where samples were thinned or too many."""
+        best = self.best
+        if best is None or best.stride > 1 or not 0 < len(best.right) <= OUTCOMES:
+            return None
+        bits = int.from_bytes(np.packbits(best.right, bitorder="little").tobytes(), "little")
+        return Outcomes(
+            stage=stage, epoch=best.epoch, n=len(best.right), fingerprint=best.fingerprint, right=f"{bits:x}"
+        )
 
     def surest_mistakes(self) -> tuple[Sample, ...]:
         """The wrong predictions of this evaluation with the highest confidence, surest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from lightning_diag.history import OptimFacts
@@ -16,23 +17,32 @@ MAX_BYTES = 64 * 1024
 
 
 def flat(tree: object, most: int = MAX_PARAMS) -> dict[str, str]:
-    """Leaves of nested mappings and lists by dotted name, at most ``most`` of them."""
+    """Leaves of nested mappings and lists by dotted name, at most ``most`` of them.
+
+    YAML aliases make trees that have far more paths than nodes, so that the nodes looked at are bounded too.
+    """
     found: dict[str, str] = {}
-    for name, value in _leaves(tree, "", 0):
-        if len(found) >= most:
-            break
-        found[name] = value
+    for name, node in islice(_nodes(tree, "", 0), 20 * most):
+        text = _text(node)
+        if text is not None and len(found) < most:
+            found[name] = text
     return found
 
 
-def _leaves(node: object, name: str, depth: int) -> Iterator[tuple[str, str]]:
+def _nodes(node: object, name: str, depth: int) -> Iterator[tuple[str, object]]:
+    yield name, node
     if isinstance(node, Mapping) and depth < 8:
         for key, value in node.items():
-            yield from _leaves(value, f"{name}.{key}"[:200].lstrip("."), depth + 1)
-    elif isinstance(node, (str, int, float)) or node is None:
-        yield name, str(node)[:200]
-    elif isinstance(node, (list, tuple)):
-        yield name, str([x for x in node[:20] if isinstance(x, (str, int, float))])[:200]
+            yield from _nodes(value, f"{name}.{key}"[:200].lstrip("."), depth + 1)
+
+
+def _text(node: object) -> str | None:
+    """A plain value as text; None for everything else."""
+    if isinstance(node, (str, int, float)) or node is None:
+        return str(node)[:200]
+    if isinstance(node, (list, tuple)):
+        return str([x for x in node[:20] if isinstance(x, (str, int, float))])[:200]
+    return None
 
 
 def read_yaml(path: Path) -> dict[str, str]:

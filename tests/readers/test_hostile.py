@@ -167,8 +167,14 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 
 
+EMPTY_BOMB = "a: &a {}\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} {{{', '.join(f'k{j}: *{chr(97 + i)}' for j in range(9))}}}\n" for i in range(12)
+)
+
+
 @pytest.mark.parametrize(
-    "text", [BOMB, "x: !!python/object/apply:os.system ['touch hacked']\n", "[" * 10_000, "a: " + "{b: " * 5000]
+    "text",
+    [BOMB, EMPTY_BOMB, "x: !!python/object/apply:os.system ['touch hacked']\n", "[" * 10_000, "a: " + "{b: " * 5000],
 )
 def test_a_yaml_file_neither_explodes_nor_runs(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
-from lightning_diag.history import CTCFacts
+from lightning_diag.history import CTCFacts, Outcomes
 
 
 class StagePart(Part):
@@ -114,15 +114,24 @@ class StagePart(Part):
         if train is None or self.capture is None:
             return
         facts = tuple(self.capture.facts(stage) for stage in ("train", "val") if stage in self.collectors)
-        changes = {
+        changes: dict[str, Any] = {
             "task": train.task,
             "classes": train.classes,
             "capture": facts,
             "ctc": self._ctc_facts(final=final) or context.ctc,
             "class_names": self._names(run, train.classes),
         }
+        if final:
+            changes["outcomes"] = self._outcomes(run)
         if any(getattr(context, name) != value for name, value in changes.items()):
             run.recorder.update(**changes)
+
+    def _outcomes(self, run: Run) -> tuple[Outcomes, ...]:
+        """Which samples of the best evaluation were right; a process of several sees only its own."""
+        if run.trainer.world_size > 1:
+            return ()
+        memories = [(stage, collector.memory) for stage, collector in self.collectors.items() if collector.memory]
+        return tuple(found for stage, memory in memories if (found := memory.outcomes(stage)))
 
     def _ctc_facts(self, *, final: bool) -> CTCFacts | None:
         """Call checks come from training; what was decoded (and the mapping test) from validation, at the end."""

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lightning_diag.metrics.ctc_counts import NORM_TOLERANCE
 from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, infeasible, rows_of
 
-NORM_TOLERANCE = 0.05
-"""As in :mod:`lightning_diag.metrics.ctc_signals`: half precision stays below 0.007."""
 MIXED_AXES = 1.2
 """Ratio of :func:`axis_ratio` that means exchanged axes. Untrained recurrent, convolutional and transformer readers have
 0.47 to 0.87, frames without any smoothness 1.0, and the same scores reshaped instead of transposed 1.21 to 2.7."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_diag.metrics.ctc_counts import COUNTS, REALS, frame_counts, target_counts
 from lightning_diag.metrics.ctc_edits import Decoded
 from lightning_diag.metrics.ctc_frames import (
     NOTHING,
     CTCCall,
-    CTCTargets,
     Lengths,
     RawCall,
     emissions,
@@ -31,21 +30,8 @@ from lightning_diag.metrics.ctc_kept import KeptLines
 from lightning_diag.metrics.ctc_losses import RECENT_STEPS, StepLosses, losses_again, step_losses
 from lightning_diag.metrics.ctc_values import values_of
 
-COUNTS = (
-    "steps", "lines", "impossible", "target_tokens", "blank_targets", "out_of_range", "frames_all",
-    "frames_given", "loss_weight", "nonfinite_losses",
-    "read_lines", "read_frames", "read_tokens", "blank_frames", "emitted", "empty",
-    "probed_frames", "badly_normed", "pinned", "nonfinite_frames",
-    "decoded", "exact", "edit_tokens", "substitutions", "deletions", "insertions", "distinct",
-)  # fmt: skip
-"""Whole-number sums. The first row is counted in every step, the rest on the lines and frames that are read."""
-REALS = ("loss", "blank_posterior", "entropy")
 HELD_CALLS = 8
 """Calls whose targets and losses are counted together."""
-NORM_TOLERANCE = 0.05
-"""Largest |sum of probabilities - 1| of a log-softmax: 0.0007 in float16 and 0.007 in bfloat16 were measured."""
-PINNED = (0.99, 1.001)
-"""Range of log-probabilities within a frame that softmax twice ends at: probabilities 0..1 give exactly 1."""
 
 
 class CTCSignals(Metric):
@@ -166,7 +152,7 @@ class CTCSignals(Metric):
         joint = padded_targets(calls, self.counts.device)
         impossible = infeasible(joint)
         blank, zero_infinity, reduction, _ = self._how
-        self._count_targets(joint, impossible, blank)
+        self._add(**target_counts(joint, impossible, blank, self.num_classes))
         if losses:
             lines = [call.lines for call in calls]
             self._count_losses(
@@ -210,18 +196,6 @@ class CTCSignals(Metric):
             cache[key] = places.to(self.counts.device, non_blocking=True)
         return cache[key]
 
-    def _count_targets(self, joint: CTCTargets, impossible: Tensor, blank: int) -> None:
-        """What every step counts: it needs the targets and lengths alone."""
-        targets = joint.targets
-        outside = (targets < NOTHING) | (targets >= self.num_classes)
-        self._add(
-            impossible=impossible.sum(),
-            target_tokens=(targets != NOTHING).sum(),
-            blank_targets=(targets == blank).sum(),
-            out_of_range=outside.sum(),
-            frames_given=joint.input_lengths.sum(),
-        )
-
     def _read(self, call: CTCCall, start: int, *, again: bool) -> None:
         """Read the output of some lines."""
         path = greedy_path(call)
@@ -240,7 +214,9 @@ class CTCSignals(Metric):
         )
         self._count_tokens(0, call.targets, (call.targets > NOTHING) & (call.targets < self.num_classes))
         self._count_tokens(1, path, emitting)
-        self._probe(call, inside)
+        entropy, frames = frame_counts(call, inside, self.frame_step)
+        self.reals[2] += entropy
+        self._add(**frames)
         if again:
             found = step_losses(
                 [losses_again(call)], [call.lines], call, infeasible(call), reduction="none", hidden=True
@@ -252,22 +228,6 @@ class CTCSignals(Metric):
         """Add the tokens that are counted to one row of the token counts."""
         known = values.clamp(0, self.num_classes - 1).reshape(-1)
         self.tokens[row].index_add_(0, known, counted.reshape(-1).to(torch.int64))
-
-    def _probe(self, call: CTCCall, inside: Tensor) -> None:
-        """Entropy, sum and range of the frames' distributions, on every ``frame_step``-th frame."""
-        scores, counted = call.log_probs[:: self.frame_step].float(), inside[:: self.frame_step]
-        masses = scores.exp()
-        # p ln p is 0 where p is 0; the clamp only keeps -inf out of the product
-        entropy = -(masses * scores.clamp(min=-1e4)).sum(-1) / math.log(max(self.num_classes, 2))
-        spread = scores.amax(-1) - scores.amin(-1)
-        self.reals[2] += torch.where(counted, entropy, 0.0).sum().nan_to_num(0.0)
-        total = masses.sum(-1)
-        self._add(
-            probed_frames=counted.sum(),
-            badly_normed=(((total - 1).abs() > NORM_TOLERANCE) & counted).sum(),
-            nonfinite_frames=(~torch.isfinite(total) & counted).sum(),
-            pinned=((spread >= PINNED[0]) & (spread <= PINNED[1]) & counted).sum(),
-        )
 
     def spill(self) -> Sequence[Decoded]:
         """Decode the kept lines on the host and add their token errors to the sums: once, at the end of an evaluation.

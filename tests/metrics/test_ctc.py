@@ -207,3 +207,19 @@ def test_the_scores_keep_their_graph_and_values():
     assert not metric.reals.requires_grad
     F.ctc_loss(log_probs, targets, input_lengths, lengths, zero_infinity=True).backward()
     assert logits.grad is not None
+
+
+def test_processes_add_up_by_one_reduction_each(tmp_path):
+    """One process reduces to itself: the sums keep their layout, and come back after the reduction."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        metric, alone = CTCSignals(0, 6), CTCSignals(0, 6, sync_on_compute=False)
+        for one in (metric, alone):
+            one.update(*batch(1), loss=torch.tensor(2.0))
+            one.spill()
+        metric.distributed_available_fn = lambda: True
+        assert metric.compute() == alone.compute()
+        assert torch.equal(metric.counts, alone.counts)
+        assert torch.equal(metric.tokens, alone.tokens)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -20,6 +20,7 @@ class LabelsRandom(Rule):
     code: ClassVar[str] = "LD607"
     name: ClassVar[str] = "labels-random"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:train|stage:probe|probe/train_acc")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
     min_epochs: ClassVar[int] = 3
 
     alpha: float = 0.01

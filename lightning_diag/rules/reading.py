@@ -102,13 +102,24 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
     """Whether ``stage`` was ever established to be better than trivial; None when nothing recorded tells.
 
     Accuracy decides where it was counted; else the loss, which must have come 10 % below the trivial one (a model that
-    only learns the class frequencies reaches it, and one that learns anything else soon passes below).
+    only learns the class frequencies reaches it, and one that learns anything else soon passes below). For CTC, where
+    whole lines are counted, the loss against the trivial one, else the token error rate.
     """
+    if history.context.task == "ctc":
+        return _ctc_learned(history, stage)
     p_value = above_trivial(history, stage)
     if p_value is not None:
         return p_value < alpha
     best, trivial = history.series(f"{stage}/loss").best("min"), trivial_loss(history)
     return best[1] < 0.9 * trivial if best and trivial else None
+
+
+def _ctc_learned(history: RunHistory, stage: str) -> bool | None:
+    ratio = history.series(f"ctc/{stage}/loss_ratio").best("min")
+    errors = history.series(f"ctc/{stage}/ter").best("min")
+    if ratio is None and errors is None:
+        return None
+    return bool(ratio and ratio[1] < 0.9) or bool(errors and errors[1] < 0.95)
 
 
 def late(values: Sequence[float], most: int = 3) -> float:

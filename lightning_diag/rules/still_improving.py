@@ -56,14 +56,16 @@ class StillImproving(Rule):
 
 
 def rate_of_fall(history: RunHistory, loss: Series) -> float | None:
-    """Mean fall of the last (at most three) intervals as a share of what there was to learn; None when not improving.
+    """Fall per interval at the end as a share of what there was to learn; None when not improving.
+
+    The smallest of the mean falls over the last one, two and three intervals: a fall that slows down is worth its end.
 
     The last value must be the best, and the fall must exceed the noise of the series.
     """
     if len(loss) < 2 or loss.values[-1] > min(loss.values):
         return None
     values = loss.values[-4:]
-    fall = (values[0] - values[-1]) / (len(values) - 1)
+    fall = min((values[-1 - k] - values[-1]) / k for k in range(1, len(values)))
     scale = max(trivial_loss(history) or 0.0, loss.values[0])
     if scale <= 0 or values[0] - values[-1] < 2 * statistics.noise(loss.values):
         return None

@@ -21,7 +21,8 @@ class BestWeights:
 
     def keep(self, run: Run, record: EpochRecord) -> None:
         """Save the weights of a new best; collective, because sharded weights are gathered."""
-        if not any(event.kind == "best" for event in record.events) or _checkpoint(run.trainer) or not run.directory:
+        is_best = any(event.kind == "best" for event in record.events)
+        if not is_best or run.directory is None or _ranking(run.trainer):
             return
         state = run.trainer.strategy.lightning_module_state_dict()
         path = run.directory / FILE
@@ -45,7 +46,10 @@ class BestWeights:
 
 def _checkpoint(trainer: Any) -> str | None:
     """Path of the best checkpoint of a ``ModelCheckpoint`` that ranks by a metric."""
-    for callback in trainer.checkpoint_callbacks:
-        if getattr(callback, "monitor", None) and getattr(callback, "best_model_path", ""):
-            return str(callback.best_model_path)
-    return None
+    paths = (str(getattr(callback, "best_model_path", "")) for callback in _ranking(trainer))
+    return next((path for path in paths if path), None)
+
+
+def _ranking(trainer: Any) -> list[Any]:
+    """Checkpoint callbacks that rank by a metric."""
+    return [callback for callback in trainer.checkpoint_callbacks if getattr(callback, "monitor", None)]

@@ -12,6 +12,7 @@ from lightning_diag.callbacks.messages import say, warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import resolve
 from lightning_diag.history import EpochRecord, RunHistory, StopFacts
+from lightning_diag.rules.ctc_common import on_blank_plateau
 from lightning_diag.signals.schedule import is_plateau, planned_rates
 from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, replay, worsening_p
 from lightning_diag.stopping.replay import evaluations
@@ -101,8 +102,7 @@ class StoppingPart(Part):
             evaluation = next(iter(evaluations((record,), name)))
             index = record.epoch if self._by_epoch else record.step or 0
             worse = _worse(record, criterion.best_index)
-            hold = run.extra["hold"](record.values) if "hold" in run.extra else None
-            inputs[name] = replace(evaluation, index=index, worse=worse, hold=hold)
+            inputs[name] = replace(evaluation, index=index, worse=worse, hold=on_blank_plateau(record.values))
         decision = self.criterion.update(inputs)
         self.decisions.append((record.epoch, decision))
         return decision

@@ -23,7 +23,7 @@ from lightning_diag.stopping.features import FEATURES
 from lightning_diag.stopping.model import Model
 
 TARGET = Path(__file__).parents[1] / "lightning_diag" / "stopping" / "coefficients.json"
-FOLDS = 10
+FOLDS = 20
 VARIANT_WEIGHT = 0.5
 SEED = 0
 MISSED = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)
@@ -69,7 +69,7 @@ def monotone(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full(int(n), value) for value, _, n in blocks])
 
 
-def outlook(scores: Sequence[np.ndarray], runs: Sequence[Sight], bins: int = 14) -> dict[str, Any]:
+def outlook(scores: Sequence[np.ndarray], runs: Sequence[Sight], bins: int = 8) -> dict[str, Any]:
     """Table of how often stopping misses more than each of :data:`MISSED`, over the score; every run weighs the same."""
     weights = np.concatenate([np.full(len(s), 1.0 / len(s)) for s in scores])
     score, missed = np.concatenate(scores), np.concatenate([run.missed for run in runs])

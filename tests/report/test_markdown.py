@@ -97,3 +97,24 @@ def test_classes_that_are_never_predicted_take_one_sentence():
     text = render_markdown(history, Diagnosis(verdict="x")).split("## Classes")[1]
     assert "19 classes with 209 samples are never predicted, the largest: class 19 (20), class 18 (19)" in text
     assert text.count("| class ") == 2  # the heading and class 0
+
+
+def test_what_was_said_is_not_said_again():
+    from lightning_diag.findings import Evidence, Finding
+
+    finding = Finding(
+        code="LD201", name="overfitting", severity="error", confidence=0.9, claim="likely", title="Overfitting",
+        summary="It overfits: training 92/96 = 96 %, validation 19/29 = 66 %",
+        evidence=(
+            Evidence(signal="val", text="gap 30 points (15–49): training 92/96 = 96 %, validation 19/29 = 66 %"),
+            Evidence(signal="val", text="validation 19/29 = 66 %."),
+        ),
+    )  # fmt: skip
+    text = finding_markdown(finding)
+    assert "- **For:** Gap 30 points (15–49).\n" in text
+    verdict = render_markdown(RunHistory(), Diagnosis(verdict=finding.summary, findings=(finding,)))
+    assert "- **Seen:** Gap 30 points (15–49).\n" in verdict
+    alone = replace(finding, evidence=finding.evidence[1:])
+    assert "As the first line says." in render_markdown(
+        RunHistory(), Diagnosis(verdict=finding.summary, findings=(alone,))
+    )

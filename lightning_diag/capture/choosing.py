@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_diag.capture import values
-from lightning_diag.capture.batch import Path, batch_size, name_of
+from lightning_diag.capture.batch import Path, batch_size, leaves, name_of
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, returned_loss
-from lightning_diag.capture.matching import match_leaf, match_output, storage
+from lightning_diag.capture.matching import match_leaf, storage
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
 from lightning_diag.capture.taps import Visit
@@ -21,6 +21,15 @@ from lightning_diag.capture.taps import Visit
 _RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
 LOOP = 3
 """Calls of one module from which on a step is a loop over positions (a decoder), not a set of heads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The pass through a module that made the predictions: its name, which pass, and dimensions of its output."""
+
+    name: str
+    turn: int
+    dims: int
 
 
 @dataclass(slots=True)
@@ -32,7 +41,7 @@ class Candidate:
     seen: Observation
     leaf: Path | None = None
     factor: float | None = None
-    origin: str = ""
+    origin: Origin | None = None
     one_hot: bool = False
 
 
@@ -153,9 +162,9 @@ def _refine(candidate: Candidate, context: Context) -> None:
     seen = candidate.seen
     match = match_leaf(seen.target, context.batch)
     candidate.leaf = match[0] if match else None
-    if context.visits:
-        origin = match_output(seen.preds, context.visits)
-        candidate.origin = origin[0].name if origin else ""
+    candidate.origin = _origin(seen.preds, context.visits)
+    if seen.task == "dense" and _is_repeated(candidate, context):
+        seen.task = "multiclass"
     if candidate.leaf is None and seen.task in {"multiclass", "binary"} and context.batch:
         if values.is_positions(seen.target) or values.is_constant(seen.target):
             seen.task = "other"
@@ -167,6 +176,22 @@ def _refine(candidate: Candidate, context: Context) -> None:
         and values.is_one_hot(seen.target, seen.class_dim)
     ):
         candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
+
+
+def _origin(preds: Tensor, visits: list[Visit]) -> Origin | None:
+    """The latest pass whose output lies in the memory of the predictions, whichever part of it they are."""
+    for visit in reversed(visits):
+        if visit.role in {"module", "forward"}:
+            for output in leaves(visit.output).values():
+                if storage(output) == storage(preds):
+                    return Origin(visit.name, visit.turn, output.dim())
+    return None
+
+
+def _is_repeated(candidate: Candidate, context: Context) -> bool:
+    """More targets than samples, but from views of the samples put behind each other, not from positions."""
+    flat = candidate.seen.target.dim() == 1 and candidate.origin is not None and candidate.origin.dims == 2
+    return flat and (candidate.leaf is None or context.batch[candidate.leaf].dim() < 2)
 
 
 def _refine_elements(candidate: Candidate, context: Context) -> None:
@@ -208,11 +233,15 @@ def _is_mixup(candidates: list[Candidate]) -> bool:
 def _is_loop(candidates: list[Candidate]) -> bool:
     """Many calls of one loss on outputs of one module: positions of a sequence."""
     first = candidates[0]
+    origins = {c.origin for c in candidates}
     return (
         len(candidates) >= LOOP
-        and bool(first.origin)
+        and first.origin is not None
         and first.seen.task == "multiclass"
-        and all(c.origin == first.origin and c.seen.num_classes == first.seen.num_classes for c in candidates)
+        and {o.name for o in origins if o} == {first.origin.name}
+        and (len(origins) == len(candidates) or first.origin.dims > 2)
+        and len({c.seen.num_classes for c in candidates}) == 1
+        and len({c.call.target.data_ptr() for c in candidates}) == len(candidates)
     )
 
 

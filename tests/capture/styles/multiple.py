@@ -152,3 +152,36 @@ class AdversarialConstant(Both):
 
     def step(self, batch):
         return F.binary_cross_entropy_with_logits(self(batch[0]), torch.ones(BATCH, 1))
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 4, FEATURES), classes(g, BATCH, 4)),
+    pair=lambda m, b, s: (m.net(b[0]).transpose(0, 1).flatten(0, 1), b[1].t().flatten()),
+    task="dense",
+)
+class LoopOverOneOutput(Both):
+    def step(self, batch):
+        logits = self(batch[0])
+        return sum(F.cross_entropy(logits[:, t], batch[1][:, t]) for t in range(4))
+
+
+@style(
+    batch=lambda g, s: (floats(g), classes(g, BATCH, 3, high=2)),
+    pair=lambda m, b, s: (m.net(b[0])[:, :2], b[1][:, 0]),
+)
+class HeadsInOneOutput(Both):
+    """Several attributes of equal size, cut from one output: heads, not positions."""
+
+    def __init__(self):
+        super().__init__(6)
+
+    def step(self, batch):
+        logits = self(batch[0])
+        return sum(F.cross_entropy(logits[:, 2 * i : 2 * i + 2], batch[1][:, i]) for i in range(3))
+
+
+@style(pair=lambda m, b, s: (m.net(torch.cat([b[0], b[0]])), b[1].repeat(2)))
+class TwoViews(Both):
+    def step(self, batch):
+        x, y = batch
+        return F.cross_entropy(self(torch.cat([x, x])), y.repeat(2))

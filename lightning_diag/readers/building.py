@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lightning_diag.history import Count, DataFacts, EpochRecord, RunContext, RunHistory, SplitFacts, StageRecord
-from lightning_diag.readers.assign import Assignment, assign, signal_name
+from lightning_diag.history import DataFacts, EpochRecord, RunContext, RunHistory, SplitFacts, StageRecord
+from lightning_diag.readers.assign import Assignment, assign
+from lightning_diag.readers.counting import FLOAT32, count_of, fitting_size, resolution
 from lightning_diag.readers.folding import EpochClock, Intervals, discard_repeated, intervals_of
 from lightning_diag.readers.log import Column, Log, ReadReport
 from lightning_diag.readers.params import optim_facts
 
 _RATES = ("acc", "balanced_acc", "macro_f1")
 _MEAN = ("loss", "acc")  # of the training steps of an epoch; everything else keeps its last value
-_FLOAT32 = 1e-6
-"""A share that was computed in float32 is off by less than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,7 @@ def build(log: Log, path: str, told: Told) -> tuple[RunHistory, ReadReport]:
     lrs = _groups(log, assigned, clock, places)
     records = tuple(map(_record, places.keys, [places.numbered] * len(values), values, stages, lrs))
     _note_counts(values, stages, assigned, told)
+    _hint_size(values, log, assigned, scales, told)
     history = RunHistory(context=_context(log, path, told, assigned), epochs=records)
     return history, _report(log, path, assigned)
 
@@ -118,30 +118,11 @@ def _scales(log: Log, assigned: Assignment) -> dict[str, float]:
     for signal in [s for s, top in most.items() if top > 100.5]:
         assigned.left_out[rates.pop(signal)] = f"read as {signal}, but goes up to {most.pop(signal):.4g}"
         del assigned.signals[signal]
-    percent = {s.rpartition("/")[2] for s, top in most.items() if top > 1.0 + _FLOAT32}
+    percent = {s.rpartition("/")[2] for s, top in most.items() if top > 1.0 + FLOAT32}
     columns = [c for s, c in rates.items() if s.rpartition("/")[2] in percent]
     if columns:
         assigned.notes.append(f"{', '.join(columns)} read as per cent")
     return dict.fromkeys(columns, 0.01)
-
-
-def resolution(column: Column, scale: float) -> float:
-    """How far a printed share may be off: one unit in the last printed place, and not less than float32 keeps."""
-    return max(scale * 10.0 ** -min(column.decimals, 17), _FLOAT32)
-
-
-def count_of(share: float, n: int, off: float) -> Count | None:
-    """The k of n that was printed as ``share``; None when no k matches, or several do.
-
-    Args:
-        share: fraction in 0..1.
-        n: size of the set.
-        off: how far the printed value may be from k / n.
-    """
-    if not math.isfinite(share) or 2 * off * n >= 1:
-        return None
-    k = round(share * n)
-    return Count(k=k, n=n) if 0 <= k <= n and abs(k / n - share) <= off else None
 
 
 def _stages(
@@ -175,6 +156,22 @@ def _note_counts(
             )
         elif n and not measured:
             assigned.notes.append(f"n = {n} is of no use: there is no {signal}")
+
+
+def _hint_size(
+    values: list[dict[str, float]], log: Log, assigned: Assignment, scales: Mapping[str, float], told: Told
+) -> None:
+    """Say which size the validation set seems to have, where the user did not."""
+    column = assigned.signals.get("val/acc")
+    if told.n_val or column is None:
+        return
+    shares = [row["val/acc"] for row in values if "val/acc" in row]
+    size = fitting_size(shares, resolution(log.columns[column], scales.get(column, 1.0)))
+    if size:
+        assigned.notes.append(
+            f"all values of val/acc are a k of {size}: if the validation set has {size:,} samples (or a multiple), "
+            f"--n-val {size} makes them counts with intervals"
+        )
 
 
 # ---------------------------------------------------------------- context
@@ -211,4 +208,4 @@ def _report(log: Log, path: str, assigned: Assignment) -> ReadReport:
     )
 
 
-__all__ = ["Told", "build", "count_of", "resolution", "signal_name"]
+__all__ = ["Told", "build"]

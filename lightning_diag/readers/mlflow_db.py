@@ -48,9 +48,14 @@ def _rows(path: Path, query: str, values: tuple[object, ...]) -> Iterator[tuple[
     """Rows of a query on a store that is opened for reading alone."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as store:
+            store.text_factory = _text
             yield from store.execute(query, values)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a message that quotes a damaged schema
         raise RecordError(f"{path} is no MLflow store: {error}") from error
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _number(value: float) -> float:

@@ -89,7 +89,8 @@ class Curve:
         rates = self.data["series"].get("lr")
         if not rates:
             return None
-        return LearningRatePlan(points=tuple((i + 1.0, float(r)) for i, r in enumerate(rates) if r is not None))
+        known = [(i + 1.0, float(r)) for i, r in enumerate(rates) if r is not None and math.isfinite(r)]
+        return LearningRatePlan(points=tuple(known))
 
 
 def variants(curve: Curve, rng: np.random.Generator) -> list[Curve]:
@@ -120,7 +121,7 @@ def _at(series: dict[str, list[float | None]], name: str, i: int) -> float | Non
 
 
 def load(folder: Path) -> list[Curve]:
-    """All runs of a folder, by file name.
+    """All runs of a folder that evaluated anything, by file name.
 
     Raises:
         FileNotFoundError: the folder holds no run.
@@ -129,4 +130,5 @@ def load(folder: Path) -> list[Curve]:
     if not paths:
         raise FileNotFoundError(f"--curves {folder}: expected a folder with one JSON file per run, found none")
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [Curve(data["id"], data["source_repo"], data) for data in runs]
+    curves = [Curve(data["id"], data["source_repo"], data) for data in runs]
+    return [curve for curve in curves if len(curve)]

@@ -172,12 +172,19 @@ class StoppingCriterion:
         return self._decision(evaluation, "stalled" if stalled else "improving", reason, stop=stalled, **facts)
 
     def _expected(self, outlook: Outlook) -> dict[str, Any]:
-        gain, expected = self._tracks.value.gain, outlook.expected
+        gain, expected, room = self._tracks.value.gain, outlook.expected, self._room()
         facts: dict[str, Any] = {"expected_missed": expected}
         if gain > 0:
-            low, high = (_still(gain, outlook.quantile(level)) for level in (0.1, 0.9))
-            facts |= {"expected_gain": _still(gain, expected), "interval": (low, high)}
+            low, high = (min(_still(gain, outlook.quantile(level)), room) for level in (0.1, 0.9))
+            facts |= {"expected_gain": min(_still(gain, expected), room), "interval": (low, high)}
         return facts
+
+    def _room(self) -> float:
+        """How much better the best can get: down to 0 where no value was negative, up to 1 where all were shares."""
+        value = self._tracks.value
+        if self.mode == "min":
+            return -value.best if value.best <= 0.0 else math.inf
+        return 1.0 - value.best if value.first >= 0.0 and value.best <= 1.0 else math.inf
 
     def _decision(
         self, evaluation: Evaluation, cause: Cause, reason: str, *, stop: bool = False, **facts: Any

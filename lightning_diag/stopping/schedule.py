@@ -63,7 +63,7 @@ class LearningRatePlan:
         if not ahead:
             return None
         peak = max(lr for _, lr in self.points)
-        first_peak = next(i for i, lr in self.points if lr >= 0.99 * peak)
+        first_peak = next((i for i, lr in self.points if lr >= 0.99 * peak), ahead[0][0])
         if ahead[0][0] >= first_peak or ahead[0][1] >= peak / CUT:
             return None
         return f"the learning rate still rises, to {peak:.3g} at {first_peak:g}"

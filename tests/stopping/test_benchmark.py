@@ -39,6 +39,10 @@ def folder(tmp_path):
     path.mkdir()
     for number in range(12):
         run = made_up(number, censored="early" if number == 4 else None)
+        if number == 7:  # logs have holes
+            run["series"]["val_loss"][3:5] = [None, float("nan")]
+            run["series"]["train_loss"][6] = None
+            run["series"]["lr"] = [None, float("inf"), *[0.1] * 10, *[0.01] * 8]
         (path / f"{number:02}.json").write_text(json.dumps(run), encoding="utf-8")
     return path
 

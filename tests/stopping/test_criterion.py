@@ -63,6 +63,15 @@ def test_probability_and_interval_are_sane_and_shrink():
     assert decisions[80].probability < 0.1 < decisions[4].probability
 
 
+def test_no_loss_is_promised_below_zero_and_no_share_above_one():
+    low = run(StoppingCriterion("min", planned=100), [1.0, 0.5, 0.3])[-1]
+    assert low.interval[1] <= 0.3
+    high = run(StoppingCriterion("max", planned=100), [0.1, 0.5, 0.8])[-1]
+    assert high.interval[1] <= 0.2 + 1e-12
+    free = run(StoppingCriterion("max", planned=100), [10.0, 50.0, 80.0])[-1]
+    assert free.interval[1] > 0.2
+
+
 def test_a_decision_is_not_latched():
     criterion = StoppingCriterion("max", planned=100)
     flat = run(criterion, [0.1, *[0.5] * 40])

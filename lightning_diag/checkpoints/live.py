@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,7 @@ def _persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
     for path, part in module.named_modules():
         left_out = part._non_persistent_buffers_set  # noqa: SLF001  (there is no public way to ask)
         for name, buffer in part.named_buffers(recurse=False):
-            if name not in left_out:
+            if name not in left_out and not nn.parameter.is_lazy(buffer):
                 buffers[f"{path}.{name}" if path else name] = buffer.detach()
     return buffers
 
@@ -119,14 +119,21 @@ def _cut(tensor: Tensor, cuts: Mapping[tuple[int, ...], tuple[slice, ...]]) -> T
 
 def frozen_share(module: nn.Module) -> float | None:
     """Share of the parameters that do not require a gradient; None without parameters."""
-    total = sum(p.numel() for p in module.parameters())
-    return sum(p.numel() for p in module.parameters() if not p.requires_grad) / total if total else None
+    return _share(_shaped(module), lambda p: not p.requires_grad)
 
 
 def outside_share(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> float | None:
     """Share of the trainable parameters that no optimizer updates; None without trainable parameters or optimizers."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     held = {id(parameter) for group in groups for parameter in group["params"]}
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    total = sum(p.numel() for p in trainable)
-    return sum(p.numel() for p in trainable if id(p) not in held) / total if total and groups else None
+    trainable = [p for p in _shaped(module) if p.requires_grad]
+    return _share(trainable, lambda p: id(p) not in held) if groups else None
+
+
+def _shaped(module: nn.Module) -> list[Tensor]:
+    return [p for p in module.parameters() if not nn.parameter.is_lazy(p)]
+
+
+def _share(parameters: Sequence[Tensor], chosen: Callable[[Tensor], bool]) -> float | None:
+    total = sum(p.numel() for p in parameters)
+    return sum(p.numel() for p in parameters if chosen(p)) / total if total else None

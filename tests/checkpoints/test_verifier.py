@@ -205,3 +205,20 @@ def test_key_picks_one_state_dict(source, tmp_path):
     torch.save({"state_dict": other.state_dict(), "ema": source.state_dict()}, tmp_path / "a.pt")
     assert verified(tmp_path / "a.pt", model_with(source))[1].checkpoint_key == "ema"
     assert verified(tmp_path / "a.pt", model_with(source), key="state_dict")[1].verdict == "not loaded"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_module_on_the_gpu_is_compared_there(path, source):
+    model = model_with(source).cuda()
+    verification = LoadVerification(path, module="encoder")
+    assert verification.verify(model).verdict == "loaded"
+    assert verification.drift(model)["pretrain/relative_l2"] == 0
+    assert LoadVerification(path).verify(model_with().cuda()).verdict == "not loaded"
+
+
+def test_lazy_parameters_are_left_out_until_they_have_a_shape(path, source):
+    model = model_with(source)
+    model.later = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
+    assert LoadVerification(path).early_check(model).verdict == "loaded"
+    assert LoadVerification(path).verify(model).verdict == "loaded"

@@ -130,11 +130,14 @@ class StageCollector:
             from lightning_diag.metrics.ctc import CTCCollector
 
             self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
+        frames, tokens = observation.input_lengths, observation.target_lengths
+        if frames is None or tokens is None:
+            return
         found = self.ctc.observe(
             observation.preds,
             observation.target,
-            observation.input_lengths,
-            observation.target_lengths,
+            frames,
+            tokens,
             blank=observation.blank,
             zero_infinity=observation.zero_infinity,
             loss=observation.loss,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def all_callbacks(
     class_names: Sequence[str] | None = None,
     blank: int | None = None,
     id_to_token: Mapping[int, str] | Sequence[str] | Callable[[int], str] | None = None,
-    dirpath: str | None = None,
+    dirpath: str | Path | None = None,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
     probe_batches: int | None = None,
     extractor: Callable[..., Any] | None = None,
@@ -103,10 +105,7 @@ def _from_pyproject(folder: Path) -> dict[str, Any]:
     path = folder / "pyproject.toml"
     if not path.is_file():
         return {}
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef,import-not-found,unused-ignore]  # the same module, older name
+    tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("lightning_diag", {})
     return {name.replace("-", "_"): value for name, value in section.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 
@@ -10,11 +11,6 @@ def misconfiguration(trainer: Any, message: str) -> Exception:
 
     ``lightning`` and ``pytorch_lightning`` have one each, and ``except`` clauses of users name theirs.
     """
-    if type(trainer).__module__.startswith("pytorch_lightning"):
-        from lightning_fabric.utilities.exceptions import (  # type: ignore[import-not-found,unused-ignore]  # optional
-            MisconfigurationException,
-        )
-    else:
-        from lightning.fabric.utilities.exceptions import MisconfigurationException
-    error: Exception = MisconfigurationException(message)
+    package = "lightning_fabric" if type(trainer).__module__.startswith("pytorch_lightning") else "lightning.fabric"
+    error: Exception = import_module(f"{package}.utilities.exceptions").MisconfigurationException(message)
     return error

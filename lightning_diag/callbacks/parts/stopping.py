@@ -143,7 +143,7 @@ class StoppingPart(Part):
 def _long_enough(trainer: Any) -> bool:
     """Whether ``min_epochs`` and ``min_steps`` are reached: ``should_stop`` set earlier would be latched (#19966)."""
     epochs = trainer.current_epoch + 1 >= (trainer.min_epochs or 0)
-    return epochs and trainer.global_step >= (trainer.min_steps or 0)
+    return bool(epochs and trainer.global_step >= (trainer.min_steps or 0))
 
 
 def _worse(record: EpochRecord, best_index: float) -> float | None:

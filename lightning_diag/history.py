@@ -739,9 +739,13 @@ class RunHistory:
         monitored = self.monitored()
         if monitored is None:
             return None
-        rows = [(e, v) for e, v in self.series(monitored[0]) if since is None or e >= since]
-        best = Series(monitored[0], tuple(e for e, _ in rows), tuple(v for _, v in rows)).best(monitored[1])
-        return self.record(best[0]) if best else None
+        name, sign = monitored[0], 1.0 if monitored[1] == "min" else -1.0
+        rows = (
+            r
+            for r in self.epochs
+            if math.isfinite(r.values.get(name, math.nan)) and (since is None or r.epoch >= since)
+        )
+        return min(rows, key=lambda r: sign * r.values[name], default=None)
 
     def unrecorded_baseline(self) -> Baseline | None:
         """The baseline where it lies before the first record; None where it is one of the records."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,17 @@ def interval_text(count: Count | None) -> str:
     return numbers.bounds(found.low, found.high, count.n)
 
 
+@dataclass(frozen=True)
+class Points:
+    """A curve: places on the axis of epochs and finite values, of equal length."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """A run and its diagnosis as the sections read them; ``figures`` maps the names of drawn figures to their links."""
@@ -116,6 +128,23 @@ class View:
     def repeats(self) -> bool:
         """Whether an epoch was evaluated more than once, so that rows need the step to be told apart."""
         return len({r.epoch for r in self.history.epochs}) < len(self.history.epochs)
+
+    @cached_property
+    def positions(self) -> dict[int, float]:
+        """``id`` of a record to its place on the axis of epochs; several evaluations of one epoch share its length."""
+        times = Counter(r.epoch for r in self.history.epochs)
+        seen: Counter[int] = Counter()
+        places = {}
+        for record in self.history.epochs:
+            seen[record.epoch] += 1
+            places[id(record)] = record.epoch - 1 + seen[record.epoch] / times[record.epoch]
+        return places
+
+    def points(self, signal: str) -> Points:
+        """The finite values of a signal with their places on the axis of epochs."""
+        found = [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
+        finite = [(x, y) for x, y in found if math.isfinite(y)]
+        return Points(tuple(x for x, _ in finite), tuple(y for _, y in finite))
 
     def count(self, record: EpochRecord | None, signal: str = "") -> Count | None:
         """The count behind an accuracy (``val/acc`` unless asked otherwise), where it was recorded as one."""

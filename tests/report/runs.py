@@ -382,3 +382,29 @@ def many_classes(classes: int = 100, epochs: int = 60) -> RunHistory:
         ),
         epochs=tuple(records),
     )
+
+
+def several_evaluations() -> RunHistory:
+    """Four validations per epoch, two validation loaders, and a loss that became infinite."""
+    records = []
+    for i in range(16):
+        k = min(95, 20 + 6 * i)
+        stages = {
+            "val": StageRecord(n=100, correct=Count(k=k, n=100)),
+            "val:1": StageRecord(n=50, correct=Count(k=k // 3, n=50), complete=False, padded=2),
+        }
+        values = {
+            "val/acc": k / 100,
+            "val:1/acc": (k // 3) / 50,
+            "val/loss": 2.0 / (i + 1),
+            "val:1/loss": 2.5,
+            "lr": 0.01,
+        }
+        if i % 4 == 3:
+            values |= {"train/loss": 1.8 / (i + 1), "train/acc": k / 100}
+        if i == 15:
+            values["train/loss"] = math.inf
+        records.append(EpochRecord(epoch=i // 4, step=10 * (i + 1), values=values, stages=stages, lrs=(0.01, 0.001)))
+    return RunHistory(
+        context=RunContext(task="multiclass", classes=5, stop=StopFacts(status="running")), epochs=tuple(records)
+    )

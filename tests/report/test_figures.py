@@ -129,3 +129,12 @@ def test_labels_are_moved_apart():
     assert apart([0, 0, 50], 10) == [-5, 5, 50]
     assert apart([0, 30], 10) == [0, 30]
     assert apart([0, 2], 10, floor=5) == [5, 15]
+
+
+def test_several_evaluations_of_one_epoch_have_places_of_their_own():
+    from lightning_diag.report.view import View
+
+    view = View(history=runs.several_evaluations(), diagnosis=Diagnosis(verdict=""))
+    assert view.points("val/acc").x[:5] == (-0.75, -0.5, -0.25, 0.0, 0.25)
+    assert view.points("train/loss").x == (0.0, 1.0, 2.0)
+    assert set(draw_figures(view.history, view.diagnosis)) == {"curves"}

@@ -118,3 +118,12 @@ def test_what_was_said_is_not_said_again():
     assert "As the first line says." in render_markdown(
         RunHistory(), Diagnosis(verdict=finding.summary, findings=(alone,))
     )
+
+
+def test_rows_of_one_epoch_are_told_apart_and_further_loaders_have_columns():
+    text = render_markdown(runs.several_evaluations(), Diagnosis(verdict="x")).split("## Epochs")[1]
+    assert "| 0 (step 10) |" in text
+    assert "val:1 acc" in text
+    assert "16/50 = 32 % [21, 46]" in text
+    assert "diverged" in text
+    assert "running" in text

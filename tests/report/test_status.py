@@ -85,3 +85,10 @@ def test_thinning_keeps_both_ends_and_what_tells():
     assert thinned([True] * 1000, 24)[-1] == 999
     assert len(thinned([True] * 1000, 24)) == 24
     assert thinned([False] * 30, 24) == list(range(30))
+
+
+def test_the_best_of_several_evaluations_of_one_epoch_is_that_one():
+    records = tuple(EpochRecord(epoch=0, step=i, values={"val/acc": v}) for i, v in enumerate((0.5, 0.9, 0.4)))
+    history = RunHistory(epochs=records)
+    assert history.best_record() is records[1]
+    assert [w[:1] for w in statuses(View(history=history, diagnosis=Diagnosis(verdict="")))][1] == ("best",)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lightning_diag.history import Series
 from lightning_diag.report import numbers
 from lightning_diag.report.figures.style import (
     FAINT,
@@ -21,7 +20,7 @@ from lightning_diag.report.figures.style import (
     reduced,
     whole_epochs,
 )  # fmt: skip
-from lightning_diag.report.view import View, interval, is_fraction, shown, title
+from lightning_diag.report.view import Points, View, interval, is_fraction, shown, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,7 @@ LEARNING_RATE: tuple[list[Line], str] = ([("lr", "", RATE)], "learning rate")
 def curves(view: View) -> Figure | None:
     """The figure, or None when nothing was measured more than once."""
     panels = [panel for panel in (LOSSES, _metric(view), LEARNING_RATE) if panel]
-    panels = [(lines, name) for lines, name in panels if any(len(view.history.series(s).finite) for s, _, _ in lines)]
+    panels = [(lines, name) for lines, name in panels if any(len(view.points(s)) for s, _, _ in lines)]
     if not panels or len(view.history.epochs) < 2:
         return None
     heights = [0.55 if name == "learning rate" else 1.0 for _, name in panels]
@@ -79,30 +78,30 @@ def _metric_title(view: View, signal: str) -> str:
 
 def _panel(view: View, axes: Axes, lines: list[Line], name: str) -> None:
     for signal, _, colour in lines:
-        _line(axes, view.history.series(signal).finite, colour)
+        _line(axes, view.points(signal), colour)
     if name == "learning rate":
-        _rate_axis(axes, view.history.series("lr").finite)
+        _rate_axis(axes, view.points("lr"))
     elif name == "loss":
-        _loss_axis(axes, [view.history.series(s).finite for s, _, _ in lines])
+        _loss_axis(axes, [view.points(s) for s, _, _ in lines])
         _loss_baseline(view, axes)
     else:
         _metric_marks(view, axes, lines[-1][0])
 
 
-def _line(axes: Axes, series: Series, colour: str) -> None:
+def _line(axes: Axes, series: Points, colour: str) -> None:
     """The curve; with few points each is marked, as the line between them was not measured."""
     if not len(series):
         return
-    x, y = reduced(series.epochs, series.values)
+    x, y = reduced(series.x, series.y)
     axes.plot(x, y, color=colour, marker="o" if len(x) <= 40 else "", markersize=3.2)
 
 
-def _rate_axis(axes: Axes, series: Series) -> None:
+def _rate_axis(axes: Axes, series: Points) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     if not len(series):
         return
-    low, high = min(series.values), max(series.values)
+    low, high = min(series.y), max(series.y)
     if low > 0 and high / low > LOG_FROM:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -112,10 +111,10 @@ def _rate_axis(axes: Axes, series: Series) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: numbers.rate(value)))
 
 
-def _loss_axis(axes: Axes, found: list[Series]) -> None:
+def _loss_axis(axes: Axes, found: list[Points]) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    values = [v for series in found for v in series.values]
+    values = [v for series in found for v in series.y]
     if values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -166,13 +165,13 @@ def _levels(view: View, signal: str) -> list[tuple[float, str, str]]:
 
 
 def _band(view: View, axes: Axes, signal: str) -> None:
-    pairs = [(r.epoch, view.count(r, signal)) for r in view.history.epochs]
-    known = [(epoch, interval(count)) for epoch, count in pairs if count is not None and count.n]
+    pairs = [(view.positions[id(r)], view.count(r, signal)) for r in view.history.epochs]
+    known = [(place, interval(count)) for place, count in pairs if count is not None and count.n]
     if len(known) < 2:
         return
-    epochs = [epoch for epoch, _ in known]
-    x, low = reduced(epochs, [span.low for _, span in known])
-    _, high = reduced(epochs, [span.high for _, span in known])
+    places = [place for place, _ in known]
+    x, low = reduced(places, [span.low for _, span in known])
+    _, high = reduced(places, [span.high for _, span in known])
     axes.fill_between(x, low, high, color=VAL, alpha=0.18, linewidth=0)
 
 
@@ -195,31 +194,32 @@ def _ends(view: View, axes: Axes) -> list[tuple[float, float, str, str]]:
     panel = LOSSES if name == "loss" else _metric(view) if name != "learning rate" else None
     found = []
     for signal, label, colour in panel[0] if panel else []:
-        series = view.history.series(signal).finite
+        series = view.points(signal)
         if len(series):
-            found.append((float(series.epochs[-1]), series.values[-1], label, colour))
+            found.append((series.x[-1], series.y[-1], label, colour))
     if found and panel is not None and name != "loss":
         end = float(axes.get_xlim()[1])
         found += [(end, value, text, colour) for value, text, colour in _levels(view, panel[0][-1][0])]
     return found
 
 
-def _marks(view: View) -> Iterator[tuple[int, str, str]]:
-    """(epoch, text, colour) of what happened, each once."""
+def _marks(view: View) -> Iterator[tuple[float, str, str]]:
+    """(place, text, colour) of what happened, each once."""
     seen: dict[str, int] = {}
     for record in view.history.epochs:
+        at = view.positions[id(record)]
         for event in record.events:
             seen[event.kind] = seen.get(event.kind, 0) + 1
             if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
-                yield record.epoch, EVENTS[event.kind], FAINT
+                yield at, EVENTS[event.kind], FAINT
         if any(not math.isfinite(v) for n, v in record.values.items() if n.endswith("/loss")) and "nan" not in seen:
             seen["nan"] = 1
-            yield record.epoch, "not finite", INK
+            yield at, "not finite", INK
     if view.best is not None and len(view.evaluated) > 1:
-        yield view.best.epoch, "best", MARK
+        yield view.positions[id(view.best)], "best", MARK
 
 
-def _write_marks(axes: Axes, marks: list[tuple[int, str, str]]) -> None:
+def _write_marks(axes: Axes, marks: list[tuple[float, str, str]]) -> None:
     """Names of events above the first panel; those that would touch go one line up."""
     width = axes.bbox.width * 72 / axes.figure.dpi
     taken = [5.0 * len(axes.get_title(loc="left"))]  # the first line begins with the title of the panel

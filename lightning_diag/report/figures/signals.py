@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightning_diag.history import Series
 from lightning_diag.report import numbers
 from lightning_diag.report.escape import name
 from lightning_diag.report.figures.style import (
@@ -22,7 +21,7 @@ from lightning_diag.report.figures.style import (
     reduced,
     whole_epochs,
 )  # fmt: skip
-from lightning_diag.report.view import View
+from lightning_diag.report.view import Points, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +60,8 @@ def ctc(view: View) -> Figure | None:
     return made
 
 
-def _ctc(view: View, stage: str, key: str) -> Series:
-    return view.history.series(f"ctc/{stage}/{key}").finite
+def _ctc(view: View, stage: str, key: str) -> Points:
+    return view.points(f"ctc/{stage}/{key}")
 
 
 def _ctc_panel(view: View, axes: Axes, key: str, *, percent: bool) -> None:
@@ -71,11 +70,8 @@ def _ctc_panel(view: View, axes: Axes, key: str, *, percent: bool) -> None:
     for stage, colour in (("train", TRAIN), ("val", VAL)):
         _plot(axes, _ctc(view, stage, key), colour)
     if key == "blank_share":
-        expected = (
-            _ctc(view, "val", "blank_expected")
-            if len(_ctc(view, "val", "blank_expected"))
-            else _ctc(view, "train", "blank_expected")
-        )
+        expected = _ctc(view, "val", "blank_expected")
+        expected = expected if len(expected) else _ctc(view, "train", "blank_expected")
         _plot(axes, expected, FAINT, dashed=True)
     if key in {"emit_ratio", "loss_ratio"}:
         axes.axhline(1.0, color=FAINT, linewidth=1, linestyle=(0, (5, 3)))
@@ -90,12 +86,12 @@ def _ctc_ends(view: View, key: str) -> list[tuple[float, float, str, str]]:
     wanted = [("train", key, "training", TRAIN), ("val", key, "validation", VAL)]
     wanted += [("val", "blank_expected", "expected", FAINT)] if key == "blank_share" else []
     found = [(_ctc(view, stage, signal), text, colour) for stage, signal, text, colour in wanted]
-    return [(float(s.epochs[-1]), s.values[-1], text, colour) for s, text, colour in found if len(s)]
+    return [(s.x[-1], s.y[-1], text, colour) for s, text, colour in found if len(s)]
 
 
-def _plot(axes: Axes, series: Series, colour: str, *, dashed: bool = False) -> None:
+def _plot(axes: Axes, series: Points, colour: str, *, dashed: bool = False) -> None:
     if len(series):
-        x, y = reduced(series.epochs, series.values)
+        x, y = reduced(series.x, series.y)
         axes.plot(x, y, color=colour, linestyle=(0, (5, 3)) if dashed else "-", linewidth=1.1 if dashed else 1.6,
                   marker="o" if len(x) <= 20 and not dashed else "", markersize=3)  # fmt: skip
 

@@ -90,7 +90,7 @@ def _with_dark(svg: str) -> str:
     return f"{svg[:head]}\n {block}{svg[head:]}"
 
 
-def reduced(epochs: Sequence[int], values: Sequence[float]) -> tuple[list[float], list[float]]:
+def reduced(epochs: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
     """At most :data:`POINTS` points: means over equal stretches."""
     size = len(values)
     if size <= POINTS:

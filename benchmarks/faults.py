@@ -65,14 +65,29 @@ def run_one(job: tuple[str, str, int, str]) -> str | None:
     return None
 
 
-def run_all(jobs: list[tuple[str, str, int, str]], workers: int) -> list[str]:
+def judge_again(job: tuple[str, str, int, str]) -> str | None:
+    """The kept record of one training under the rules as they are now; no training is run."""
+    from lightning_diag.engine import diagnose
+    from lightning_diag.report import render_json
+    from lightning_diag.store import read_history
+
+    _, case, seed, out = job
+    record = Path(out) / "_work" / f"{case}__s{seed}" / "history.jsonl"
+    if not record.exists():
+        return None
+    history = read_history(record)
+    (Path(out) / f"{case}__s{seed}.json").write_text(render_json(history, diagnose(history)), encoding="utf-8")
+    return None
+
+
+def run_all(jobs: list[tuple[str, str, int, str]], workers: int, work: Any = run_one) -> list[str]:
     """All jobs; the errors."""
     if workers == 1:
-        return [e for e in map(run_one, jobs) if e]
+        return [e for e in map(work, jobs) if e]
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return [e for e in pool.imap_unordered(run_one, jobs) if e]
+        return [e for e in pool.imap_unordered(work, jobs) if e]
 
 
 class Score:
@@ -206,7 +221,7 @@ def main() -> None:
     parser.add_argument("--half", type=int, choices=(0, 1), help="one half of the faults")
     parser.add_argument("--grid", type=int, metavar="N", help="run N random configurations instead of the open cases")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--score-only", action="store_true", help="judge what --out holds")
+    parser.add_argument("--judge-again", action="store_true", help="apply the rules of now to the records in --out")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if args.grid:
@@ -222,7 +237,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     seeds = args.seeds if args.seeds is not None else [0, 1, 2]
     jobs = [(bench, k, s, str(out)) for k in cases for s in ([int(k[5:])] if args.grid else seeds)]
-    errors = [] if args.score_only else run_all(jobs, args.jobs)
+    errors = run_all(jobs, args.jobs, judge_again if args.judge_again else run_one)
     ids = json.loads(IDS.read_text(encoding="utf-8"))
     if args.grid:
         report_grid(cases, out, ids)

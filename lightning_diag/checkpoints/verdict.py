@@ -206,6 +206,18 @@ def _asides(comparison: Comparison) -> list[str]:
     return parts
 
 
+def training_text(frozen: float | None, outside: float | None) -> str:
+    """What of the module will not be trained: frozen parameters, and trainable ones that no optimizer has.
+
+    Args:
+        frozen: share of the parameters without ``requires_grad``.
+        outside: share of the trainable parameters that are in no optimizer.
+    """
+    parts = [f"{percent(frozen)} of its parameters are frozen."] if frozen else []
+    parts += [f"{percent(outside)} of its trainable parameters are in no optimizer."] if outside else []
+    return " ".join(parts)
+
+
 def _listed(names: tuple[str, ...], limit: int = 5) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

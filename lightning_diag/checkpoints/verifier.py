@@ -28,7 +28,7 @@ from lightning_diag.checkpoints.live import (
     target_of,
 )
 from lightning_diag.checkpoints.reading import CheckpointFile, read_checkpoint
-from lightning_diag.checkpoints.verdict import NOT_LOADED, PARTLY, RESUMED, UNTRAINED
+from lightning_diag.checkpoints.verdict import NOT_LOADED, PARTLY, RESUMED, UNTRAINED, training_text
 from lightning_diag.checkpoints.watch import Watch
 from lightning_diag.errors import CheckpointError, ConfigError
 from lightning_diag.history import PretrainFacts
@@ -195,12 +195,10 @@ class LoadVerification:
         self, facts: PretrainFacts, root: nn.Module, optimizers: list[torch.optim.Optimizer]
     ) -> PretrainFacts:
         part = self._part(root, facts)
-        return replace(
-            facts,
-            used=self._watch.used(root, part) if self._watch is not None else None,
-            frozen=frozen_share(part),
-            not_in_optimizer=outside_share(part, optimizers),
-        )
+        used = self._watch.used(root, part) if self._watch is not None else None
+        frozen, outside = frozen_share(part), outside_share(part, optimizers)
+        reason = f"{facts.reason} {training_text(frozen, outside)}".strip() if facts.checkpoint else facts.reason
+        return replace(facts, used=used, frozen=frozen, not_in_optimizer=outside, reason=reason)
 
     def _part(self, root: nn.Module, facts: PretrainFacts) -> nn.Module:
         """The module that the names point to; the one the user named where wrappers are in the way."""

@@ -137,6 +137,7 @@ def test_a_frozen_module_in_eval_mode_is_used_and_its_statistics_still_compared(
         model.encoder(torch.randn(4, 1, 8, 8))
     facts = verification.verify(model)
     assert (facts.used, facts.frozen, facts.statistics_equal, facts.not_in_optimizer) == (True, 1, True, None)
+    assert facts.reason.endswith("100 % of its parameters are frozen.")
 
 
 def test_parameters_missing_from_the_optimizer_are_counted(path, source):
@@ -144,6 +145,7 @@ def test_parameters_missing_from_the_optimizer_are_counted(path, source):
     verification = LoadVerification(path, module="encoder")
     facts = verification.verify(model, optimizers=[torch.optim.SGD(model.encoder.head.parameters(), lr=0.1)])
     assert 0.5 < facts.not_in_optimizer < 1
+    assert "of its trainable parameters are in no optimizer." in facts.reason
 
 
 def test_drift_is_measured_by_block_and_grows(path, source):

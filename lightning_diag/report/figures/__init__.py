@@ -10,6 +10,7 @@ from lightning_diag.findings import Diagnosis
 from lightning_diag.history import RunHistory
 from lightning_diag.report.figures.classes import confusion, recall
 from lightning_diag.report.figures.curves import curves
+from lightning_diag.report.figures.drift import drift
 from lightning_diag.report.figures.signals import ctc, pretrained, stopping
 from lightning_diag.report.figures.style import drawing, save
 from lightning_diag.report.view import View
@@ -23,6 +24,7 @@ FIGURES: dict[str, Callable[[View], Figure | None]] = {
     "confusion": confusion,
     "ctc": ctc,
     "pretrained": pretrained,
+    "drift": drift,
     "stopping": stopping,
 }
 """Every figure by the name of its file."""

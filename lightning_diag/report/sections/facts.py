@@ -161,6 +161,8 @@ def pretrained(view: View) -> tuple[Block, ...]:
     drawn = "pretrained" in view.figures
     if drawn:
         blocks.append(Figure(name="pretrained", alt="share of each block that equals the checkpoint"))
+    if "drift" in view.figures:
+        blocks.append(Figure(name="drift", alt="how far the weights have moved from the checkpoint, by epoch"))
     items = tuple(Item(text=text) for text in _shares(facts) if text)
     blocks += [Bullets(items=items)] if items else []
     blocks += [_blocks(facts)] if facts.blocks and not drawn else []

@@ -58,20 +58,23 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 """Fault -> codes that name it. A second code is the same fault seen by another rule (optimisation, data)."""
 
 
+BENIGN = ("LD205",)
+"""What is no alarm on a healthy run: the runs are short, and that they still improve is true."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was said of one run.
 
     Attributes:
         first: index of the first evaluation from which the answer held to the end; None when it did not.
-        named: code of the first cause at the end. alarms: causes that held at the end and are not expected.
+        causes: causes at the end, most important first. checks: code words of the call checks, made at the first calls.
     """
 
     run: str
     seed: int
     evaluations: int
     first: int | None
-    named: str | None
     causes: tuple[str, ...]
     checks: tuple[str, ...]
     seconds: float
@@ -112,7 +115,7 @@ def prefix(history: RunHistory, epochs: int) -> RunHistory:
 
 def causes(history: RunHistory) -> tuple[str, ...]:
     """Codes of the causes, most important first."""
-    return tuple(f.code for f in diagnose(history).causes)
+    return tuple(f.code for f in diagnose(history).causes if f.code not in BENIGN)
 
 
 def judge(name: str, seed: int, history: RunHistory, seconds: float) -> Verdict:
@@ -128,7 +131,6 @@ def judge(name: str, seed: int, history: RunHistory, seconds: float) -> Verdict:
         seed=seed,
         evaluations=len(said),
         first=first + 1 if first < len(right) else None,
-        named=last[0] if last else None,
         causes=last,
         checks=checks,
         seconds=seconds,

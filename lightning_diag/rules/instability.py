@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
@@ -38,7 +40,7 @@ def restless(history: RunHistory, limit: float, level: float) -> Evidence | None
     """A training loss whose noise is ``limit`` of itself, far from zero (``level``)."""
     values = history.series("train/loss").finite.values
     half = values[len(values) // 2 :]
-    if len(half) < 5 or late(half) <= 0 or statistics.noise(half) < limit * late(half):
+    if len(half) < 5 or late(half) <= 0 or statistics.noise(half) < limit * late(half) or _only_falls(half):
         return None
     if late(half) < level * (loss_scale(history) or math.inf):
         return None
@@ -59,5 +61,12 @@ def stays_high(history: RunHistory, noise: float, level: float) -> Evidence | No
     scale = loss_scale(history)
     if len(half) < 3 or not scale or late(half) < level * scale or statistics.noise(half) < noise * late(half):
         return None
+    if _only_falls(half):
+        return None
     text = f"the training loss stays at {number(late(half))}, moving by {number(statistics.noise(half))} per epoch"
     return Evidence(signal="train/loss", text=text, observed=late(half), expected=level * scale)
+
+
+def _only_falls(values: Sequence[float]) -> bool:
+    """A series that never rises is not restless, however bent: a CTC loss falls in a wide arc when it leaves the blanks."""
+    return all(b <= a for a, b in pairwise(values))

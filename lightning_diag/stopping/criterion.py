@@ -84,7 +84,7 @@ class StoppingCriterion:
         self.record(evaluation)
         leave = self._state.check(self.exits, self._tracks, evaluation)
         early = self._too_early(evaluation)
-        if leave and not (early and leave[0] != "non-finite"):
+        if leave and _may_leave(leave[0], early, evaluation.hold):
             return self._decision(evaluation, leave[0], leave[1], stop=True)
         return self._weigh(evaluation, early)
 
@@ -229,6 +229,13 @@ def _missed_limit(setting: float | str) -> float:
         names = ", ".join(repr(name) for name in SETTINGS)
         raise ConfigError(f"max_missed_gain={setting!r}: expected {names} or a share between 0 and 1, like 0.05")
     return value
+
+
+def _may_leave(cause: Cause, early: str | None, hold: str | None) -> bool:
+    """Broken numbers end a run at any time, a target once it is long enough, the rest unless the caller holds it."""
+    if cause == "non-finite":
+        return True
+    return not early and (cause == "target" or not hold)
 
 
 def _limit(model: Model, missed: float, min_gain: float) -> tuple[float, float]:

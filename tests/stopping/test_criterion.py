@@ -198,6 +198,20 @@ def test_collapse_and_proven_worsening():
     assert all(d.cause != "worse" for d in rising)
 
 
+def test_unpaired_worsening_needs_training_to_go_on_improving():
+    values = [1.0 + 0.02 * i for i in range(20)]
+    falls = run(StoppingCriterion("min", planned=100), values, train_loss=[1 / (i + 1) for i in range(20)])
+    assert (falls[12].stop, falls[12].cause) == (True, "worse")
+    assert "5 times its noise, 6 evaluations in a row" in falls[12].reason
+    assert first_stop(falls) == 13
+    held = run(
+        StoppingCriterion("min", planned=100), values, train_loss=[1 / (i + 1) for i in range(20)], hold=["wait"] * 20
+    )
+    assert not any(d.stop for d in held)
+    rises = run(StoppingCriterion("min", planned=100), values, train_loss=values)
+    assert all(d.cause != "worse" for d in rises)
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=40),

@@ -39,7 +39,8 @@ class TimelinePart(Part):
             resumed_epoch=run.epoch if resumed else None,
         )
         self._clock = time.monotonic()
-        self._torn = resumed and trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # all batches at the end of an epoch
+        self._torn = resumed and 0 < done < trainer.num_training_batches
         if not any(run.trainer.num_val_batches):
             text = (
                 "There is no validation: only training is recorded, so nothing can be said about generalisation. "

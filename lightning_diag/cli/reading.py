@@ -14,6 +14,8 @@ from lightning_diag.history import RunHistory
 from lightning_diag.readers import Place, ReadReport, Told, find_log, read_place
 
 T = TypeVar("T")
+SLOW = 50 * 1024 * 1024
+"""Bytes that take longer than a second to read."""
 _RUN_FOLDERS = frozenset({"own", "lightning", "yolo"})
 
 
@@ -34,6 +36,9 @@ def read(options: argparse.Namespace) -> tuple[RunHistory, ReadReport, Place]:
         DiagError: see :func:`lightning_diag.readers.read_run`.
     """
     place = find_log(options.path)
+    size = place.path.stat().st_size if place.path.is_file() else 0
+    if size > SLOW and sys.stderr.isatty():
+        print(f"reading {place} ({size >> 20} MiB)", file=sys.stderr, flush=True)  # noqa: T201
     history, report = read_place(place, told(options), options.path)
     return history, report, place
 

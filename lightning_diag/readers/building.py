@@ -11,6 +11,7 @@ from lightning_diag.readers.assign import Assignment, assign
 from lightning_diag.readers.counting import FLOAT32, count_of, fitting_size, resolution
 from lightning_diag.readers.folding import EpochClock, Intervals, discard_repeated, intervals_of
 from lightning_diag.readers.log import Column, Log, ReadReport
+from lightning_diag.readers.names import mode_of
 from lightning_diag.readers.params import optim_facts
 
 _RATES = ("acc", "balanced_acc", "macro_f1")
@@ -189,9 +190,18 @@ def _context(log: Log, path: str, told: Told, assigned: Assignment) -> RunContex
         hparams=log.params,
         source=f"{log.kind}: {path}",
     )
-    if log.monitor and log.monitor[0] in {*signals, *assigned.shown}:
-        context = replace(context, monitor=log.monitor[0], monitor_mode=log.monitor[1])
+    monitor = log.monitor or _monitor(signals, assigned)
+    if monitor and monitor[0] in {*signals, *assigned.shown}:
+        context = replace(context, monitor=monitor[0], monitor_mode=monitor[1])
     return context
+
+
+def _monitor(signals: set[str], assigned: Assignment) -> tuple[str, str] | None:
+    """What *best* is judged by where a log has neither accuracy nor loss of validation but another usual measure."""
+    if signals & {"val/acc", "ctc/val/ter", "val/loss"}:
+        return None
+    named = [*(s for s in sorted(signals) if s.startswith("val/")), *assigned.shown]
+    return next(((name, mode) for name in named if (mode := mode_of(name))), None)
 
 
 def _report(log: Log, path: str, assigned: Assignment) -> ReadReport:

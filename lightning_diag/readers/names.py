@@ -61,6 +61,11 @@ _RUN_WIDE = {
     "time_epoch": "time/epoch",
     "epoch_seconds": "time/epoch",
 }
+_MONITORS = {
+    "max": "map50_95 map map50 miou mean_iou iou dice f1 f1_score macro_f1 auc auroc roc_auc bleu rouge_l psnr ssim r2 spearman",
+    "min": "ter wer cer perplexity ppl rmse mse mae error error_rate eer",
+}
+_MODE_OF = {word: mode for mode, words in _MONITORS.items() for word in words.split()}
 _EPOCH = frozenset(
     ["epoch", "epochs", "ep", "epoch_num", "epoch_number", "epoch_idx", "epoch_index", "current_epoch", "trainer_epoch"]
 )
@@ -117,6 +122,12 @@ def words(name: str) -> list[str]:
             found.append(word)
         end = match.end()
     return found
+
+
+def mode_of(name: str) -> str | None:
+    """``max`` or ``min`` where ``name`` is a usual measure of validation by which runs are judged; else None."""
+    meaning = meaning_of(name)
+    return _MODE_OF.get(meaning.quantity) if (meaning.stage or "").startswith("val") else None
 
 
 def axis_of(name: str) -> str | None:

@@ -244,6 +244,24 @@ def test_mapping_where_names_do_not_say_it(tmp_path):
         read_run(path, {"accu": "top1"})
 
 
+@pytest.mark.parametrize(
+    ("header", "monitored"),
+    [
+        ("epoch,train_loss,val_wer", ("val_wer", "min")),
+        ("epoch,train_loss,val_f1", ("val_f1", "max")),
+        ("epoch,train_loss,eval/auc", ("eval/auc", "max")),
+        ("epoch,train_loss,val_macro_f1", ("val/macro_f1", "max")),
+        ("epoch,val_loss,val_f1", ("val/loss", "min")),
+        ("epoch,train_loss,train_f1", None),
+        ("epoch,train_loss,val_mood", None),
+    ],
+)
+def test_best_is_judged_by_what_the_log_has(tmp_path, header, monitored):
+    path = tmp_path / "log.csv"
+    path.write_text(f"{header}\n1,0.5,0.6\n2,0.4,0.7\n")
+    assert read_run(path)[0].monitored() == monitored
+
+
 def test_accuracies_that_are_no_counts_stay_without_interval(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("epoch,val_acc\n1,0.7241\n2,0.5555\n")

@@ -188,7 +188,7 @@ def test_callbacks_can_be_pickled(make):
 def test_attaching_a_monitor_twice_is_told_before_training(tmp_path, make):
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    with pytest.raises((MisconfigurationException, RuntimeError), match="attached twice|unique"):
+    with pytest.raises((MisconfigurationException, RuntimeError), match=r"attached twice|unique"):
         fit(tmp_path, [*make(), *make()])
 
 

@@ -72,9 +72,9 @@ def test_class_names_of_another_number_are_told_and_not_used(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
 def test_barebones_switches_the_monitors_off(tmp_path):
+    off = dict.fromkeys(("enable_checkpointing", "logger", "enable_progress_bar", "enable_model_summary"))
+    run = trainer(tmp_path, [GapMonitor()], epochs=1, barebones=True, **off)
     with pytest.warns(RuntimeWarning, match="barebones"):
-        run = trainer(tmp_path, [GapMonitor()], epochs=1, barebones=True, enable_checkpointing=None, logger=None,
-                      enable_progress_bar=None, enable_model_summary=None)  # fmt: skip
         run.fit(Toy(), loader(), loader(31, 2))
     with pytest.raises(DiagError, match="no recorded fit"):
         diagnosis_of(run)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_diag.signals.outputs import OutputWatch, Outputs
+from lightning_diag.signals.outputs import Outputs, OutputWatch
 
 LOGITS = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
 

@@ -323,6 +323,7 @@ def test_yolo_classification(tmp_path):
 
 
 def test_hugging_face_trainer_state(tmp_path):
+    pytest.importorskip("transformers", reason="in the extra `benchmarks`")
     from transformers import TrainerState
 
     state = TrainerState(num_train_epochs=2, train_batch_size=8, best_model_checkpoint="out/checkpoint-10")

@@ -90,6 +90,20 @@ def test_diagnose_a_killed_run_writes_into_its_folder(tmp_path, capsys):
     assert (tmp_path / "diagnosis.md").exists()
 
 
+def test_a_resumed_log_is_compared_with_where_it_started(tmp_path, capsys):
+    """The published accuracies of a run that resumed from 21 of 29 and had 5 of 29 after one epoch."""
+    path = tmp_path / "log.csv"
+    rows = [(22, 78.12, 5), (26, 90.18, 18), (31, 94.64, 19), (36, 97.32, 17), (41, 97.77, 17)]
+    path.write_text("epoch,train_acc,val_acc\n" + "".join(f"{e},{t},{100 * k / 29:.2f}\n" for e, t, k in rows))
+    said = ["--n-val", "29", "--n-train", "224", "--classes", "4", "--baseline", "21/29", "--target", "0.82"]
+    assert main(["diagnose", str(path), *said, "--out", "-"]) == 0
+    out = capsys.readouterr().out
+    assert "LD503" in out
+    assert "21/29" in out
+    assert "219/224" in out
+    assert "82 %" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,6 +112,7 @@ def test_diagnose_a_killed_run_writes_into_its_folder(tmp_path, capsys):
         (["log.csv", "--map", "val_acc=nothing"], "no column 'nothing'"),
         (["log.csv", "--map", "val_acc"], "expected a name, = and a value"),
         (["log.csv", "--map", "what=top1"], "not the name of a signal"),
+        (["log.csv", "--baseline", "29/21"], "expected correct/samples"),
         (["log.csv", "--set", "LD201=3"], "expected CODE.FIELD=VALUE"),
         (["log.csv", "--set", "LD201.rise=high"], "'high' is not a number"),
         (["log.csv", "--set", "LD999.rise=1"], "LD999"),

@@ -136,6 +136,8 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--n-train", type=_size, metavar="N", help="samples in the training set")
     group.add_argument("--classes", type=_size, metavar="N", help="number of classes")
+    group.add_argument("--target", type=float, metavar="VALUE", help="what the run should reach, for example 0.82")
+    group.add_argument("--baseline", metavar="K/N", help="where a resumed run started from: 21/29 correct, or a value")
 
 
 def _size(text: str) -> int:

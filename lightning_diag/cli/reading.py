@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TypeVar
 
 from lightning_diag.errors import ConfigError
-from lightning_diag.history import RunHistory
+from lightning_diag.history import Count, RunHistory
 from lightning_diag.readers import Place, ReadReport, Told, find_log, read_place
 
 T = TypeVar("T")
@@ -23,10 +23,26 @@ def told(options: argparse.Namespace) -> Told:
     """What the user said about the log.
 
     Raises:
-        ConfigError: a mapping is not ``SIGNAL=COLUMN``.
+        ConfigError: a mapping is not ``SIGNAL=COLUMN``, or a baseline not ``K/N``.
     """
     mapping = dict(_pair(text, "--map", "val_acc=top1") for text in options.map)
-    return Told(mapping=mapping or None, n_val=options.n_val, n_train=options.n_train, classes=options.classes)
+    return Told(
+        mapping=mapping or None,
+        n_val=options.n_val,
+        n_train=options.n_train,
+        classes=options.classes,
+        target=options.target,
+        baseline=_baseline(options.baseline) if options.baseline else None,
+    )
+
+
+def _baseline(text: str) -> Count | float:
+    """``21/29`` as a count, everything else as a value."""
+    first, slash, second = text.partition("/")
+    try:
+        return Count(k=int(first), n=int(second)) if slash else float(first)
+    except ValueError as error:
+        raise ConfigError(f"--baseline {text}: expected correct/samples such as 21/29, or a value") from error
 
 
 def read(options: argparse.Namespace) -> tuple[RunHistory, ReadReport, Place]:

@@ -6,7 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lightning_diag.history import DataFacts, EpochRecord, RunContext, RunHistory, SplitFacts, StageRecord
+from lightning_diag.history import (
+    Baseline,
+    Count,
+    DataFacts,
+    EpochRecord,
+    RunContext,
+    RunHistory,
+    SplitFacts,
+    StageRecord,
+    Target,
+)
 from lightning_diag.readers.assign import Assignment, assign
 from lightning_diag.readers.counting import FLOAT32, count_of, fitting_size, resolution
 from lightning_diag.readers.folding import EpochClock, Intervals, discard_repeated, intervals_of
@@ -20,12 +30,33 @@ _MEAN = ("loss", "acc")  # of the training steps of an epoch; everything else ke
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What the user said about a log: signal -> column, sizes of the splits, number of classes."""
+    """What the user said about a log.
+
+    Attributes:
+        mapping: signal -> column.
+        n_val, n_train: sizes of the splits. classes: number of classes.
+        target: value of the monitored signal that the run should reach.
+        baseline: where the run started from: correct of samples, or a value of the monitored signal.
+    """
 
     mapping: Mapping[str, str] | None = None
     n_val: int | None = None
     n_train: int | None = None
     classes: int | None = None
+    target: float | None = None
+    baseline: Count | float | None = None
+
+    def completed(self, history: RunHistory) -> RunHistory:
+        """The history with target and baseline, where they were given."""
+        signal, mode = history.monitored() or ("val/acc", "max")
+        context = history.context
+        if self.target is not None:
+            context = replace(context, target=Target(value=self.target, metric=signal, mode=mode))
+        if self.baseline is not None:
+            count = self.baseline if isinstance(self.baseline, Count) else None
+            value = self.baseline if isinstance(self.baseline, float) else None
+            context = replace(context, baseline=Baseline(source="given", correct=count, value=value))
+        return replace(history, context=context)
 
 
 def build(log: Log, path: str, told: Told) -> tuple[RunHistory, ReadReport]:
@@ -45,7 +76,7 @@ def build(log: Log, path: str, told: Told) -> tuple[RunHistory, ReadReport]:
     _note_counts(values, stages, assigned, told)
     _hint_size(values, log, assigned, scales, told)
     history = RunHistory(context=_context(log, path, told, assigned), epochs=records)
-    return history, _report(log, path, assigned)
+    return told.completed(history), _report(log, path, assigned)
 
 
 def _record(
@@ -153,7 +184,7 @@ def _note_counts(
         if n and len(exact) < len(measured):
             assigned.notes.append(
                 f"{len(measured) - len(exact)} of {len(measured)} values of {signal} are no k of {n} to the printed digits: "
-                f"they stay without interval (is n = {n} right, or are too few digits printed?)"
+                f"they stay without interval (is n = {n} right, was a last batch dropped, or are too few digits printed?)"
             )
         elif n and not measured:
             assigned.notes.append(f"n = {n} is of no use: there is no {signal}")

@@ -30,4 +30,4 @@ def read_own(path: Path, told: Told) -> tuple[RunHistory, ReadReport]:
     )
     history = replace(history, context=replace(context, data=data, classes=context.classes or told.classes))
     notes = tuple(note for note in context.notes if "record" in note)
-    return history, ReadReport(kind="lightning_diag record", path=str(path), notes=notes)
+    return told.completed(history), ReadReport(kind="lightning_diag record", path=str(path), notes=notes)

@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, movement, seen, stuck
+from lightning_diag.rules.reading import ALPHA, late, movement, pretrained, seen, stuck, trivial_loss
 from lightning_diag.words import number, percent
 
 
@@ -28,13 +28,16 @@ class LearningRateTooLow(Rule):
     fall: float = 0.2
     """Relative fall of the training loss that counts as having learned something in spite of it."""
 
+    level: float = 0.5
+    """Training loss, as a share of what there was to learn, below which the weights are good already and may rest."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         loss, moved = history.series("train/loss").finite, movement(history)
         if len(loss) < self.min_epochs or loss.values[0] <= 0:
             raise CannotTellError("fewer than 3 finite training losses")
         fell = (loss.values[0] - loss.values[-1]) / loss.values[0]
-        if stuck(history) is False or not self._small(fell, moved, nowhere=bool(stuck(history))):
+        if not self._small(history, fell, moved) or self._good_already(history, late(loss.values), moved):
             return None
         falling = statistics.trend(loss.values)
         steady = falling.slope < 0 and falling.p_value < ALPHA
@@ -64,7 +67,15 @@ class LearningRateTooLow(Rule):
             excludes=("LD102",),
         )
 
-    def _small(self, fell: float, moved: float | None, *, nowhere: bool) -> bool:
+    def _small(self, history: RunHistory, fell: float, moved: float | None) -> bool:
         """Small steps (where measured), and little to show for them."""
         little = -self.fall < fell < self.fall
-        return little if moved is None else moved <= self.moved and (little or nowhere)
+        return little if moved is None else moved <= self.moved and (little or bool(stuck(history)))
+
+    def _good_already(self, history: RunHistory, loss: float, moved: float | None) -> bool:
+        """Weights that have learned may rest: pretrained or resumed ones, and those with a low loss."""
+        if stuck(history) is not False:
+            return False
+        trivial, model = trivial_loss(history), history.context.model
+        begun = pretrained(history) or history.context.resumed_epoch or model.looks_fresh is False
+        return bool(moved is None or begun or trivial is None or loss < self.level * trivial)

@@ -34,6 +34,8 @@ class Overfitting(Rule):
     """Where accuracies were counted: the lower end of the interval of training minus validation accuracy. A smaller
     established gap costs less than what the rise in loss suggests, and is reported as over-confidence."""
 
+    steep: float = 0.5
+    """Rise from which half of ``gap`` is enough: two signs."""
     errors: float = 0.2
     """For CTC: token error rate of validation minus that of training from which half of ``rise`` is enough: two signs."""
 
@@ -51,16 +53,17 @@ class Overfitting(Rule):
         beyond = now - best[1] >= self.noise * statistics.noise(loss.values) or rises_steadily(rising, ALPHA)
         if not beyond or not training_improved(history, best[0]):
             return None
-        if learned(history) is False or not self._costs_accuracy(history, best[0]):
+        steep = now >= best[1] * (1 + self.steep)
+        if learned(history) is False or not self._costs_accuracy(history, best[0], self.gap / 2 if steep else self.gap):
             return None
         return self._found(history, rising, now)
 
-    def _costs_accuracy(self, history: RunHistory, epoch: int) -> bool:
+    def _costs_accuracy(self, history: RunHistory, epoch: int, limit: float) -> bool:
         """The gap in accuracy is established and validation accuracy does not rise; True where nothing was counted."""
         ends, then, now = gap(history), count_from(history, epoch), final_count(history, "val")
         if then and now and now.rate >= then.rate and (ends is None or statistics.fisher(then, now) < 0.05):
             return False
-        return ends is None or statistics.difference(*ends).low > self.gap
+        return ends is None or statistics.difference(*ends).low > limit
 
     def _found(self, history: RunHistory, rising: Series, now: float) -> Finding:
         epoch, best = rising.epochs[0], rising.values[0]
@@ -75,10 +78,9 @@ class Overfitting(Rule):
         if ends:
             interval = statistics.difference(*ends)
             size = f": training {of(ends[0])}, validation {of(ends[1])}"
-            wide = (
-                f"gap {points(ends[0].rate - ends[1].rate)} ({100 * interval.low:.0f}–{100 * interval.high:.0f}){size}"
-            )
-            evidence.append(Evidence(signal="val/acc", text=wide, observed=ends[1].rate, expected=ends[0].rate))
+            apart = f"{points(ends[0].rate - ends[1].rate)} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+            found = Evidence(signal="val/acc", text=f"gap {apart}{size}", observed=ends[1].rate, expected=ends[0].rate)
+            evidence.append(found)
         return self.finding(
             severity="error" if ends and statistics.difference(*ends).low > 2 * self.gap else "warning",
             confidence=0.95 if ends else 0.85,
@@ -90,11 +92,9 @@ class Overfitting(Rule):
             why="Later epochs memorise the training set; the last weights are worse than those of the best epoch.",
             actions=(
                 f"use the weights of epoch {epoch} (ModelCheckpoint(monitor=...), early stopping)",
-                "more training data or augmentation",
-                "regularise: weight decay, dropout, a smaller or partly frozen model",
+                "more training data or augmentation; weight decay, dropout, a smaller or partly frozen model",
             ),
-            next_test="train a much smaller model: if the gap stays, the split is harder than the training data, not the "
-            "capacity too large",
+            next_test="train a much smaller model: if the gap stays, the split is harder, not the capacity too large",
             epoch=epoch,
             explains=("LD203", "LD602"),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from lightning_diag.history import Count
 from lightning_diag.signals.sampling import PairSchedule
 
-COORDINATES = 2**15
-"""Coordinates of a gradient that are compared with the next one, evenly spaced over all parameters. The cosine of two
+COORDINATES, TENSORS = 2**15, 16
+"""Coordinates of a gradient that are compared with the next one, evenly spaced over the largest tensors. The cosine of two
 random directions in 32,768 dimensions is 0 with a standard deviation of 0.006."""
 KEPT_CHECKS = 32
 """Steps at the start of the run at which is checked that gradients were zeroed; a loop that forgets does so always."""
@@ -49,8 +49,9 @@ class GradientSignals:
         self.parameters = [p for _, p in named]
         self.clip = clip
         self.schedule = schedule or PairSchedule()
-        total = sum(p.numel() for p in self.parameters if not isinstance(p, nn.UninitializedParameter))
-        self._stride = max(1, -(-total // COORDINATES))
+        self._sizes = [0 if isinstance(p, nn.UninitializedParameter) else p.numel() for p in self.parameters]
+        self._compared = sorted(range(len(self._sizes)), key=lambda i: -self._sizes[i])[:TENSORS]
+        self._stride = max(1, -(-sum(self._sizes[i] for i in self._compared) // COORDINATES))
         self.reached = [False] * len(named)
         self.steps = 0
         self._optimizer: object | None = None
@@ -88,8 +89,8 @@ class GradientSignals:
             return
         self._stepped = False
         with torch.no_grad():
-            grads = [g for p in self.parameters if (g := _usable(p.grad)) is not None]
-            self._kept.append(_norms(grads).amax() if grads else None)
+            grads = self._grads()
+            self._kept.append(_norms(list(grads.values())).amax() if grads else None)
 
     @property
     def kept(self) -> Count | None:
@@ -103,27 +104,37 @@ class GradientSignals:
 
     @torch.no_grad()
     def _look(self) -> None:
-        found = [(i, g) for i, p in enumerate(self.parameters) if (g := _usable(p.grad)) is not None]
-        if not found:
+        grads = self._grads()
+        if not grads:
             return
         self.steps += 1
-        index = tuple(i for i, _ in found)
-        for i in index:
-            self.reached[i] = True
-        grads = [g for _, g in found]
-        self._norms.append((index, _norms(grads)))
-        direction = _direction(grads, self._stride)
-        if self._last is not None and self._last.shape == direction.shape:
+        index = tuple(grads)
+        if not self._norms or self._norms[-1][0] != index:
+            for i in index:
+                self.reached[i] = True
+        self._norms.append((index, _norms(list(grads.values()))))
+        parts = [grads[i].reshape(-1)[:: self._stride] for i in self._compared if i in grads]
+        direction = _joined(parts) if parts else None
+        if direction is not None and self._last is not None and self._last.shape == direction.shape:
             self._cosines.append(torch.cosine_similarity(self._last, direction, 0))
         self._last = direction
+
+    def _grads(self) -> dict[int, Tensor]:
+        """Gradients by position that are dense and held whole on this rank; others would need communication."""
+        found = {}
+        for i, parameter in enumerate(self.parameters):
+            grad = parameter.grad
+            if grad is not None and type(grad) is Tensor and not grad.is_sparse:
+                found[i] = grad
+        return found
 
     @property
     def without_grad(self) -> float | None:
         """Share of the trainable parameters that never had a gradient; None before the first look."""
         if not self.steps:
             return None
-        sizes = [p.numel() for p in self.parameters]
-        return sum(n for n, seen in zip(sizes, self.reached, strict=True) if not seen) / max(1, sum(sizes))
+        missed = sum(n for n, seen in zip(self._sizes, self.reached, strict=True) if not seen)
+        return missed / max(1, sum(self._sizes))
 
     def finish(self) -> GradientSummary:
         """The signals of the epoch, read from the device; then start again."""
@@ -174,22 +185,17 @@ def block_of(name: str, depth: int = 2) -> str:
     return ".".join(parts[:depth]) or name
 
 
-def _usable(grad: Tensor | None) -> Tensor | None:
-    """The gradient if it is dense and held whole on this rank: others cannot be read without communication."""
-    return grad if grad is not None and type(grad) is Tensor and not grad.is_sparse else None
+def _norms(grads: list[Tensor]) -> Tensor:
+    """L2 norm of each gradient as one float32 vector on the first gradient's device."""
+    return _joined([n.reshape(1) for n in torch._foreach_norm(grads, 2, dtype=torch.float32)])  # noqa: SLF001  (what torch's own clipping calls)
 
 
-def _norms(grads: Sequence[Tensor]) -> Tensor:
-    """L2 norm of each gradient as one vector on the first gradient's device."""
-    norms: Iterable[Tensor] = torch._foreach_norm(list(grads), 2, dtype=torch.float32)  # noqa: SLF001  (what torch's own clipping calls)
-    first = grads[0].device
-    return torch.stack([n.to(first, torch.float32, non_blocking=True) for n in norms])
-
-
-def _direction(grads: Sequence[Tensor], stride: int) -> Tensor:
-    """Evenly spaced coordinates of all gradients as one float32 vector."""
-    first = grads[0].device
-    return torch.cat([g.reshape(-1)[::stride].to(first, torch.float32, non_blocking=True) for g in grads])
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One float32 vector; parts of a model that is spread over devices go to the first one."""
+    first = parts[0].device
+    if any(p.device != first for p in parts):
+        parts = [p.to(first, non_blocking=True) for p in parts]
+    return torch.cat(parts).float()
 
 
 def _left(norm: float, clip: float) -> float:

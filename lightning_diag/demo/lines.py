@@ -65,7 +65,7 @@ class LineRun:
     def module(self) -> LineReader:
         """The module, with weights drawn from the seed."""
         torch.manual_seed(self.seed)
-        return _Reader(self)
+        return FaultyLineReader(self)
 
     def loaders(self) -> tuple[DataLoader[Any], DataLoader[Any]]:
         """Training and validation lines."""
@@ -76,7 +76,7 @@ class LineRun:
         return line_loader(train, self.batch_size, shuffle=True, seed=self.seed), line_loader(val, 60)
 
 
-class _Reader(LineReader):
+class FaultyLineReader(LineReader):
     """A line reader that does what its run says."""
 
     def __init__(self, run: LineRun) -> None:

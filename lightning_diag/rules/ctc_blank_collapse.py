@@ -49,7 +49,7 @@ class CTCBlankCollapse(Rule):
     patience: int = 2
     """Evaluations in a row; while the plateau is left, one evaluation may look stuck."""
     flat_steps: int = 100
-    """Steps over which the loss must have been flat: healthy runs rest at the trivial loss for 75 steps and more."""
+    """Steps over which it must have been flat: healthy runs rest at the trivial loss for 75 steps and more."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -75,8 +75,7 @@ class CTCBlankCollapse(Rule):
 
     def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
         falling = fall(last, before)
-        speed = "" if falling is None else f"; it changed by {percent(abs(falling))} over 50 steps"
-        ratio = last.train("loss_ratio")
+        ratio, speed = last.train("loss_ratio"), "" if falling is None else f"; it changed by {percent(abs(falling))}"
         size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
         loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()
         return self.finding(

@@ -67,7 +67,7 @@ class CTCBlankIndex(Rule):
             ),
             next_test="count targets equal to the blank in one batch: it must be 0",
             scope="ctc",
-            explains=codes(201, 202, 203, 204, 205, 301, 302, 403, 406, 409, 410, 411),
+            explains=codes(201, 202, 203, 204, 205, 301, 302, 403, 406, 409, 410, 411, 606, 607),
             excludes=("LD401", "LD407", "LD408"),
         )
 

@@ -66,6 +66,6 @@ class CTCDecoder(Rule):
             actions=(*advice, "decode greedily by hand: argmax, merge repeats, drop the blank, and compare"),
             next_test="decode one training line greedily by hand and compare it with the decoder's text",
             scope="ctc",
-            explains=codes(202, 203, 204, 301, 302, 402, 411),
+            explains=codes(202, 203, 204, 301, 302, 402, 411, 606, 607),
             excludes=("LD401",),
         )

@@ -84,11 +84,9 @@ def _symptoms(found: Count, *, hidden: bool) -> tuple[str, ...]:
     """What such lines bring about: everything when the loss is infinite, errors when many are hidden."""
     if not hidden:
         return codes(101, 106, 115, 202, 401, 406, 410, 411)
-    return (
-        ("LD115", "LD202", "LD203", "LD204", "LD205", "LD401", "LD406", "LD407", "LD409", "LD410", "LD411")
-        if found.rate > 0.05
-        else ()
-    )
+    if found.rate <= 0.05:
+        return ()
+    return codes(115, 202, 203, 204, 205, 302, 401, 406, 407, 409, 410, 411, 606, 607)
 
 
 def _zeros(history: RunHistory) -> tuple[Evidence, ...]:

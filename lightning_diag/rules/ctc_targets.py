@@ -44,7 +44,7 @@ class CTCTargets(Rule):
             actions=check_advice(found),
             next_test="sum(target_lengths) must equal the number of tokens in the texts of the batch",
             scope="ctc",
-            explains=codes(202, 203, 204, 205, 302, 401, 402, 403, 406, 407, 410, 411),
+            explains=codes(202, 203, 204, 205, 302, 401, 402, 403, 406, 407, 410, 411, 606, 607),
         )
 
     def _truncated(self, last: Look) -> Finding:
@@ -73,7 +73,7 @@ class CTCTargets(Rule):
             next_test="mean target length and mean frames, in training and in validation",
             scope="train",
             epoch=last.epoch,
-            explains=codes(201, 202, 203, 205, 302, 407, 410, 604),
+            explains=codes(201, 202, 203, 205, 302, 407, 410, 604, 606, 607),
             excludes=("LD408",),
         )
 

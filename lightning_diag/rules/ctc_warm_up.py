@@ -30,7 +30,8 @@ class CTCWarmUp(Rule):
         if not below(last.either("emit_ratio"), self.emit) or above(last.train("nonfinite_losses"), 0):
             return None
         falling = fall(last, looks(history)[-2] if len(looks(history)) > 1 else None)
-        speed = "" if falling is None else f" The loss fell by {percent(max(falling, 0.0))} over the last 50 steps."
+        since = "over the last 50 steps" if last.train("loss_fall_50") is not None else "since the evaluation before"
+        speed = "" if falling is None else f" The loss fell by {percent(max(falling, 0.0))} {since}."
         ratio = last.train("loss_ratio")
         size = "" if ratio is None else f" It is {number(ratio)} of the trivial loss."
         loss = () if ratio is None else (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),)

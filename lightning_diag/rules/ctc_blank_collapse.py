@@ -41,13 +41,13 @@ class CTCBlankCollapse(Rule):
     wiring: float = 1.1
     """Loss over trivial loss above which the output is worse than one that ignores the input; healthy: 0.92 to 1.04."""
     weak: float = 0.97
-    """Loss over trivial loss below which something of the input is used."""
+    """Below it something of the input is used."""
     fall_above: float = 0.06
     """Least fall of the loss over 50 steps above ``wiring``: stuck runs fell 0.7 to 4.5 %, a far too small rate 14 %."""
     fall_near: float = 0.02
     """Least fall near or below the trivial loss: healthy plateaus fell 4.5 to 45 % over 50 steps, stuck ones 0.7 to 2.1 %."""
     patience: int = 2
-    """Evaluations in a row; while the plateau is left, one evaluation may look stuck."""
+    """Evaluations in a row."""
     flat_steps: int = 100
     """Steps over which it must have been flat: healthy runs rest at the trivial loss for 75 steps and more."""
 
@@ -74,8 +74,8 @@ class CTCBlankCollapse(Rule):
         return below(falling, self.fall_above if ratio > self.wiring else self.fall_near)
 
     def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
-        falling = fall(last, before)
-        ratio, speed = last.train("loss_ratio"), "" if falling is None else f"; it changed by {percent(abs(falling))}"
+        ratio, falling = last.train("loss_ratio"), fall(last, before)
+        speed = "" if falling is None else f"; it changed by {percent(abs(falling))} in 50 steps"
         size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
         loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()
         return self.finding(

@@ -156,16 +156,17 @@ class StageMetrics(Metric):
         """All that ranks have to sum, as one float64 vector (counts are exact up to 2**53)."""
         self._count_held()
         self._count_rest()
-        parts = [self.counts.to(torch.float64), self.sums]
+        home = torch.device("cpu") if self.counts.device.type == "mps" else self.counts.device  # mps has no float64
+        parts = [self.counts, self.sums]
         if self.memory is not None:
-            parts.append(self.memory.compare().to(self.sums))
-        return torch.cat(parts)
+            parts.append(self.memory.compare())
+        return torch.cat([part.to(home).to(torch.float64) for part in parts])
 
     def load_packed(self, vector: Tensor) -> None:
         """Take the summed vector of all ranks as the state."""
         edge = self._layout.counts
-        self.counts = vector[:edge].round().to(torch.int64)
-        self.sums = vector[edge : edge + self._layout.sums].clone()
+        self.counts = vector[:edge].round().to(torch.int64).to(self.counts.device)
+        self.sums = vector[edge : edge + self._layout.sums].to(self.sums, copy=True)
         if self.memory is not None:
             self.memory.load(vector[edge + self._layout.sums :])
 

@@ -92,8 +92,9 @@ class SampleMemory:
         if predicted is not None and confidence is not None:
             score = torch.where(right | ~confidence.isfinite(), 0, confidence)
             known = torch.full_like(score, torch.nan) if loss is None else loss
-            # float64 holds positions and class indices exactly
-            self._note_mistakes(torch.stack([c.double() for c in (score, position, target, predicted, known)]))
+            # float64 holds positions and class indices exactly; mps has none, there they are exact up to 2**24
+            exact = torch.float32 if right.device.type == "mps" else torch.float64
+            self._note_mistakes(torch.stack([c.to(exact) for c in (score, position, target, predicted, known)]))
         first = -self._seen % self._stride
         self._right.append(right[first :: self._stride])
         self._no_loss |= loss is None
@@ -128,7 +129,8 @@ class SampleMemory:
             self.current = self._spill()
             values = _compare(self.best, self.current)
             device = self._right[0].device if self._right else torch.device("cpu")
-            self._vector = torch.tensor(values, dtype=torch.float64).to(device, non_blocking=True)
+            vector = torch.tensor(values, dtype=torch.float64)
+            self._vector = vector if device.type == "mps" else vector.to(device, non_blocking=True)
         return self._vector
 
     def load(self, vector: Tensor) -> None:

@@ -44,7 +44,7 @@ def matrix_fresh(weight: Tensor) -> bool:
     variance over ``r`` rows divided by that is 1 with a standard error of about ``sqrt(2 / (r - 1) + kurtosis / r)``.
     """
     flat = weight.detach().reshape(weight.shape[0], -1)
-    matrix = flat[: max(2, ENTRIES // max(1, flat.shape[1]))].double().cpu()
+    matrix = flat[: max(2, ENTRIES // max(1, flat.shape[1]))].cpu().double()
     second = matrix.square().mean()
     if not math.isfinite(float(second)) or float(second) == 0.0:
         return False

@@ -138,7 +138,7 @@ class GradientSignals:
 
     def finish(self) -> GradientSummary:
         """The signals of the epoch, read from the device; then start again."""
-        norms = [(index, column.double().cpu()) for index, column in self._norms]
+        norms = [(index, column.cpu().double()) for index, column in self._norms]
         cosines = [float(c) for c in self._cosines]
         self._norms, self._cosines, self._last = [], [], None
         if not norms:

@@ -51,7 +51,7 @@ class NormWatch:
         """
         if self._found is None:
             return None
-        mean, std, running_mean, running_variance = (t.double().cpu() for t in self._found)
+        mean, std, running_mean, running_variance = (t.cpu().double() for t in self._found)
         expected = running_variance.sqrt()
         usable = (expected > 1e-8) & mean.isfinite() & std.isfinite()
         if not bool(usable.any()):

@@ -157,7 +157,7 @@ def _numel(parameter: Tensor) -> int:
 def _squares(parts: Sequence[Tensor], scales: Sequence[float]) -> list[float]:
     """Sum of squares of each tensor, scaled back to its full size; one transfer to the host."""
     norms = torch._foreach_norm(list(parts), 2, dtype=torch.float32)  # noqa: SLF001  (one fused call instead of one per tensor)
-    column = torch.stack([n.to(norms[0].device) for n in norms]).double().cpu()
+    column = torch.stack([n.to(norms[0].device) for n in norms]).cpu().double()
     return [float(n) ** 2 * scale for n, scale in zip(column.tolist(), scales, strict=True)]
 
 

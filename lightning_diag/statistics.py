@@ -17,6 +17,8 @@ from statistics import NormalDist, median
 from lightning_diag.history import Count
 
 _NORMAL = NormalDist()
+LARGE = 10**6
+"""Samples beyond which an exact test of two proportions is approximated."""
 MAD_TO_SIGMA = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
 
@@ -74,11 +76,22 @@ def _rate(count: Count) -> float:
 
 
 def fisher(first: Count, second: Count) -> float:
-    """Two-sided p-value of Fisher's exact test that two independent proportions are equal."""
+    """Two-sided p-value of Fisher's exact test that two independent proportions are equal.
+
+    Beyond :data:`LARGE` samples the normal approximation of the pooled test, which is then as good and cannot overflow.
+    """
+    if first.n + second.n > LARGE:
+        return _pooled(first, second)
     from scipy.stats import fisher_exact
 
     table = [[first.k, first.n - first.k], [second.k, second.n - second.k]]
     return float(fisher_exact(table)[1])
+
+
+def _pooled(first: Count, second: Count) -> float:
+    rate = (first.k + second.k) / (first.n + second.n)
+    error = math.sqrt(rate * (1 - rate) * (1 / first.n + 1 / second.n)) if first.n and second.n else 0.0
+    return 2 * _NORMAL.cdf(-abs(first.rate - second.rate) / error) if error else 1.0
 
 
 def mcnemar(gained: int, lost: int) -> float:

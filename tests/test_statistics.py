@@ -104,3 +104,14 @@ def test_mcnemar_and_binomial_edges() -> None:
     assert s.mcnemar(0, 0) == 1.0
     assert s.binomial(c(0, 0), 0.5) == 1.0
     assert s.binomial(c(1, 168), 0.01) > 0.5
+
+
+def test_fisher_of_more_samples_than_fit_an_integer_product():
+    huge = 2**40
+    assert s.fisher(Count(k=huge // 2, n=huge), Count(k=huge // 2, n=huge)) == 1.0
+    assert s.fisher(Count(k=huge // 2, n=huge), Count(k=huge // 3, n=huge)) == 0.0
+    small, large = (
+        (Count(k=480_000, n=999_000), Count(k=520, n=1000)),
+        (Count(k=480_000, n=1_000_000), Count(k=520, n=1000)),
+    )
+    assert s.fisher(*large) == pytest.approx(s.fisher(*small), rel=0.1)

@@ -85,6 +85,10 @@ def interval_text(count: Count | None) -> str:
     return numbers.bounds(found.low, found.high, count.n)
 
 
+LARGEST = 1e30
+"""Values beyond it are not drawn: a loss there has diverged, and the arithmetic of an axis overflows on 1e308."""
+
+
 @dataclass(frozen=True)
 class Points:
     """A curve: places on the axis of epochs and finite values, of equal length."""
@@ -141,9 +145,9 @@ class View:
         return places
 
     def points(self, signal: str) -> Points:
-        """The finite values of a signal with their places on the axis of epochs."""
+        """The finite values of a signal that can be drawn, with their places on the axis of epochs."""
         found = [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
-        finite = [(x, y) for x, y in found if math.isfinite(y)]
+        finite = [(x, y) for x, y in found if abs(y) < LARGEST]
         return Points(tuple(x for x, _ in finite), tuple(y for _, y in finite))
 
     def count(self, record: EpochRecord | None, signal: str = "") -> Count | None:

@@ -138,3 +138,12 @@ def test_several_evaluations_of_one_epoch_have_places_of_their_own():
     assert view.points("val/acc").x[:5] == (-0.75, -0.5, -0.25, 0.0, 0.25)
     assert view.points("train/loss").x == (0.0, 1.0, 2.0)
     assert set(draw_figures(view.history, view.diagnosis)) == {"curves"}
+
+
+def test_a_figure_that_fails_costs_that_figure_and_one_warning(monkeypatch):
+    def fail(view):
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setitem(figures.FIGURES, "curves", fail)
+    with pytest.warns(RuntimeWarning, match=r"'curves' could not be drawn \(ZeroDivisionError: of the test\)"):
+        assert set(draw_figures(runs.sequences(), Diagnosis(verdict=""))) == {"ctc", "pretrained"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -45,10 +46,19 @@ def draw_figures(history: RunHistory, diagnosis: Diagnosis, *, format: str = "sv
     if find_spec("matplotlib") is None:
         return {}
     view = View(history=history, diagnosis=diagnosis)
-    found = {}
-    for name, draw in FIGURES.items():
+    drawn = {name: _draw(name, view, format) for name in FIGURES}
+    return {name: content for name, content in drawn.items() if content is not None}
+
+
+def _draw(name: str, view: View, file_format: str) -> bytes | None:
+    """One figure, or None; a fault of one figure costs that figure and one warning, never the report."""
+    try:
         with drawing(name):
-            made = draw(view)
-            if made is not None:
-                found[name] = save(made, format)
-    return found
+            made = FIGURES[name](view)
+            return save(made, file_format) if made is not None else None
+    except Exception as error:  # noqa: BLE001  (whatever matplotlib cannot do with the values of a run)
+        text = (
+            f"The figure {name!r} could not be drawn ({type(error).__name__}: {error}); the report goes on without it."
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from lightning_diag.report.figures.style import (
     reduced,
     whole_epochs,
 )  # fmt: skip
-from lightning_diag.report.view import Points, View, interval, is_fraction, shown, title
+from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,7 +211,7 @@ def _marks(view: View) -> Iterator[tuple[float, str, str]]:
             seen[event.kind] = seen.get(event.kind, 0) + 1
             if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
                 yield at, EVENTS[event.kind], FAINT
-        if any(not math.isfinite(v) for n, v in record.values.items() if n.endswith("/loss")) and "nan" not in seen:
+        if "nan" not in seen and any(not abs(v) < LARGEST for n, v in record.values.items() if n.endswith("/loss")):
             seen["nan"] = 1
             yield at, "not finite", INK
     if view.best is not None and len(view.evaluated) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from lightning_diag.report import numbers
@@ -105,7 +106,7 @@ def pretrained(view: View) -> Figure | None:
     made = figure(0.7 + 0.2 * len(blocks))
     axes = made.add_subplot()
     axes.barh(range(len(blocks)), [1] * len(blocks), color=FAINT, alpha=0.18, height=0.66)
-    axes.barh(range(len(blocks)), [b.equal for b in blocks], color=VAL, height=0.66)
+    axes.barh(range(len(blocks)), [_bar(b.equal) for b in blocks], color=VAL, height=0.66)
     axes.set_yticks(range(len(blocks)), [name(b.block, 44) for b in blocks])
     axes.set_ylim(len(blocks) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -117,6 +118,11 @@ def pretrained(view: View) -> Figure | None:
         axes.annotate(text, (1, at), xytext=(5, 0), textcoords="offset points", va="center", fontsize=SMALL, color=INK,
                       annotation_clip=False)  # fmt: skip
     return made
+
+
+def _bar(share: float) -> float:
+    """A share as the length of a bar; nothing for what is no share."""
+    return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
 
 
 def stopping(view: View) -> Figure | None:

@@ -49,12 +49,14 @@ _SETTINGS = {
 def drawing(name: str) -> Iterator[None]:
     """The style of this library over matplotlib's defaults, whatever style the user has set; restored on leaving.
 
-    Names in scripts that the font lacks are drawn by the reader's browser; matplotlib's warning about them is silenced.
+    Names in scripts that the font lacks are drawn by the reader's browser; matplotlib's warning about them is silenced, as is
+    the one about labels so wide (values of 1e30) that no room is left.
     """
     from matplotlib import style
 
     with style.context(["default", {**_SETTINGS, "svg.hashsalt": name}]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"constrained_layout not applied", category=UserWarning)
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support", category=UserWarning)
         yield
 

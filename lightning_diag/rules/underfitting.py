@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, final_count, learned, seen
+from lightning_diag.rules.reading import after, final_count, learned, loss_scale, seen
 from lightning_diag.words import of, percent
 
 
@@ -26,7 +26,8 @@ class Underfitting(Rule):
     """Lower end of the interval of the training error: models with capacity to spare fit their training set, and tasks
     whose labels contradict each other in more than one sample of seven are rare (and then this finding is worth reading)."""
     level: float = 0.05
-    """The training loss fell by less than this share over the last third: twice as long a run would hardly change it."""
+    """The training loss fell by less than this share of what there was to learn over the last third: a run of twice the
+    length, at a slowing pace, would gain little more than that."""
     gap: float = 0.05
     """A gap to validation established above this means that training fits more than it generalises: not underfitting."""
 
@@ -52,7 +53,8 @@ class Underfitting(Rule):
     def _level(self, history: RunHistory) -> bool:
         loss = history.series("train/loss").finite
         third = after(loss, loss.epochs[-max(3, len(loss) // 3)]).values if len(loss) >= self.min_epochs else ()
-        return bool(third) and third[0] > 0 and abs(third[0] - third[-1]) / third[0] < self.level
+        scale = loss_scale(history)
+        return bool(third) and bool(scale) and abs(third[0] - third[-1]) < self.level * (scale or 0.0)
 
     def _found(self, history: RunHistory, train: Count, val: Count | None) -> Finding:
         beside = f", validation {of(val)}" if val else ""

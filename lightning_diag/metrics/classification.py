@@ -13,12 +13,9 @@ from lightning_diag.metrics.groups import Groups
 from lightning_diag.metrics.held import Held
 from lightning_diag.metrics.memory import SampleMemory
 from lightning_diag.metrics.result import StageResult
-from lightning_diag.metrics.rows import SURE_CELLS, TRAIN_SURE_CELLS, Spec, hard_labels, rows_of
+from lightning_diag.metrics.rows import LABEL_CLASSES, SURE_CELLS, TRAIN_SURE_CELLS, Spec, hard_labels, rows_of
 from lightning_diag.metrics.tally import TABLE_CLASSES, Layout, Tally
 from lightning_diag.metrics.unpack import unpack
-
-LABEL_CLASSES = 1_024
-"""Room for classes where only hard labels are seen and nobody said how many there are."""
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -70,8 +67,6 @@ class StageMetrics(Metric):
         self._held = Held()
         self._layout = Layout(0)
         self._allocate(self._shape(num_classes or 0, None))
-
-    # ---------------------------------------------------------------- in a step
 
     def update(
         self,
@@ -150,12 +145,10 @@ class StageMetrics(Metric):
         self._count_held()
         self._held.pack_losses()
 
-    # ---------------------------------------------------------------- at the end of an epoch
-
     def packed(self) -> Tensor:
         """All that ranks have to sum, as one float64 vector (counts are exact up to 2**53)."""
         self._count_held()
-        self._count_rest()
+        self._held.count_rest(Tally(self._layout, self.counts, self.sums))
         home = torch.device("cpu") if self.counts.device.type == "mps" else self.counts.device  # mps has no float64
         parts = [self.counts, self.sums]
         if self.memory is not None:
@@ -238,8 +231,6 @@ class StageMetrics(Metric):
         self._cache = self._copy_state_dict()  # what unsync restores must have the layout that was agreed
         self.reduce(reduce_with(distributed.ReduceOp.SUM))
 
-    # ---------------------------------------------------------------- inside
-
     def _hold(self, preds: Tensor, target: Tensor, spec: Spec, groups: Sequence[str] | Tensor | None) -> None:
         held = self._held
         preds = preds.detach() if preds.requires_grad else preds
@@ -254,9 +245,8 @@ class StageMetrics(Metric):
             held.add(preds, target, ids)
 
     def _count_held(self) -> None:
-        held = self._held
-        if held.scores and held.spec is not None:
-            self._count(*held.take())
+        if self._held.scores:
+            self._count(*self._held.take())
 
     @torch.no_grad()
     def _count(self, scores: Tensor, target: Tensor, spec: Spec, ids: Tensor | None) -> None:
@@ -277,22 +267,6 @@ class StageMetrics(Metric):
             right = tally.add_rows(rows, wide)
         if self.memory is not None:
             self.memory.add_rows(right, rows, target)
-
-    @torch.no_grad()
-    def _count_rest(self) -> None:
-        held = self._held
-        tally = Tally(self._layout, self.counts, self.sums)
-        if held.samples or held.padded:
-            tally.add("samples", held.samples)
-            tally.add("padded", held.padded)
-            held.samples = held.padded = 0
-        for weight, losses in held.take_losses():
-            column = losses.to(self.sums)
-            finite = column.isfinite()
-            tally.add("loss_steps", len(column))
-            tally.add("loss_bad", (~finite).sum())
-            tally.add_sum("loss", torch.where(finite, column, 0).sum() * weight)
-            tally.add_sum("loss_weight", finite.sum() * weight)
 
     def _without_padding(self, preds: Tensor, target: Tensor, groups: Any, samples: int) -> tuple[Tensor, Tensor, Any]:
         """Leave out what lies behind the last real sample of this rank (a distributed sampler appends repeats)."""

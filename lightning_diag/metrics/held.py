@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_diag.metrics.rows import Spec
+from lightning_diag.metrics.tally import Tally
 
 HELD_STEPS = 64
 """Batches that are counted together. A step then costs three copies of one or two microseconds each; the counting of
@@ -82,3 +83,17 @@ class Held:
         self.pack_losses()
         chunks, self.chunks = self.chunks, []
         yield from chunks
+
+    @torch.no_grad()
+    def count_rest(self, tally: Tally) -> None:
+        """Add samples, padding and losses; a loss that is not finite is counted and left out of the mean."""
+        tally.add("samples", self.samples)
+        tally.add("padded", self.padded)
+        self.samples = self.padded = 0
+        for weight, losses in self.take_losses():
+            column = losses.to(tally.sums)
+            finite = column.isfinite()
+            tally.add("loss_steps", len(column))
+            tally.add("loss_bad", (~finite).sum())
+            tally.add_sum("loss", torch.where(finite, column, 0).sum() * weight)
+            tally.add_sum("loss_weight", finite.sum() * weight)

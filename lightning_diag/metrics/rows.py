@@ -20,6 +20,8 @@ SURE_CELLS = 2**19
 512 samples of 1,000 classes fit; of 50,000 classes 10 rows do, so that a language-model head costs no copy."""
 
 
+LABEL_CLASSES = 1_024
+"""Room for classes where only hard labels are seen and nobody said how many there are."""
 TASKS = ("multiclass", "binary", "multilabel", "dense", "soft")
 
 

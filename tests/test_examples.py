@@ -44,3 +44,23 @@ def test_adaptive_early_stop(tmp_path, capsys):
     load("adaptive_early_stop").main(tmp_path)
     assert "of 60 epochs" in capsys.readouterr().out
     assert (tmp_path / "best-weights.pt").exists()
+
+
+def test_lightning_cli(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # Lightning calls it the old way
+    config = EXAMPLES / "lightning_cli.yaml"
+    text = config.read_text().replace("runs/lightning_cli", str(tmp_path)).replace("max_epochs: 10", "max_epochs: 1")
+    (tmp_path / "config.yaml").write_text(text)
+    args = ["fit", "--config", str(tmp_path / "config.yaml"), "--trainer.enable_progress_bar=false"]
+    load("lightning_cli").main(args)
+    report = (tmp_path / "diagnosis.md").read_text()
+    assert "AdaptiveEarlyStop, CTCBlankMonitor, ClassCollapseDetector, GapMonitor, PretrainLoadVerifier" in report
+    assert "rise 0.2" in report
+
+
+def test_lightning_cli_refuses_what_is_not_a_setting(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    args = ["fit", "--config", str(EXAMPLES / "lightning_cli.yaml"), "--trainer.callbacks.target=high"]
+    with pytest.raises(SystemExit):
+        load("lightning_cli").main(args)

@@ -65,5 +65,6 @@ def _stopper(trainer: Any) -> Any:
 
 
 def _best_checkpoint(trainer: Any) -> str | None:
-    paths = (getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
-    return next((str(path) for path in paths if path), None)
+    """Without a monitor Lightning's *best* checkpoint is simply the last one."""
+    ranking = (callback for callback in trainer.checkpoint_callbacks if getattr(callback, "monitor", None))
+    return next((str(callback.best_model_path) for callback in ranking if callback.best_model_path), None)

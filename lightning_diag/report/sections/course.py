@@ -104,7 +104,7 @@ def stopping(view: View) -> tuple[Block, ...]:
     blocks = blocks if "stopping" in view.figures else []
     items = []
     if stop.would_stop_epoch is not None:
-        text = f"{name(stop.would_stop_reason, 300)}" if stop.would_stop_reason else ""
+        text = f"{name(stop.would_stop_reason, 900)}" if stop.would_stop_reason else ""
         items.append(Item(lead=f"Would have stopped after epoch {stop.would_stop_epoch}.", text=sentence(text)))
         items.append(Item(text=_saved(view)))
     elif stop.probability:

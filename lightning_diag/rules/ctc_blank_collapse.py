@@ -39,7 +39,7 @@ class CTCBlankCollapse(Rule):
     steps: int = SETTLED_STEPS
     """Steps before which the all-blank phase is never judged: it began at step 5 to 23 in 28 of 28 healthy runs."""
     wiring: float = 1.1
-    """Loss over trivial loss above which the output is worse than one that ignores the input; healthy: 0.92 to 1.04."""
+    """Loss over trivial loss above which it is worse than ignoring the input; healthy plateaus: 0.92 to 1.04."""
     weak: float = 0.97
     """Below it something of the input is used."""
     fall_above: float = 0.06
@@ -75,7 +75,7 @@ class CTCBlankCollapse(Rule):
 
     def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
         ratio, falling = last.train("loss_ratio"), fall(last, before)
-        speed = "" if falling is None else f"; it changed by {percent(abs(falling))} in 50 steps"
+        speed = "" if falling is None else f", {percent(abs(falling))} off that of 50 steps before"
         size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
         loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()
         return self.finding(

@@ -31,6 +31,7 @@ TITLES: Mapping[str, str] = {
 
 FRACTIONS = (
     "acc",
+    "train_acc",
     "blank_share",
     "balanced_acc",
     "macro_f1",

@@ -28,7 +28,7 @@ MOST_LINES = 2000
 class CTCCollector:
     """Collects the CTC signals of one stage: ``observe`` in each step, then ``epoch_end``, read, ``reset``.
 
-    Training is read sparsely (every sixth step, every fourth line, every eighth frame for the entropy) and its token
+    Training is read sparsely (every eighth step, every fourth line, every eighth frame for the entropy) and its token
     errors come from the last ``keep_lines`` lines; validation is read wholly.
 
     Args:
@@ -53,7 +53,7 @@ class CTCCollector:
         self.stage = stage
         train = stage.startswith("train")
         self._reading = {
-            "read_every": read_every or (6 if train else 1),
+            "read_every": read_every or (8 if train else 1),
             "line_step": line_step or (4 if train else 1),
             "frame_step": frame_step or (8 if train else 4),
             "keep_lines": keep_lines if train else None,

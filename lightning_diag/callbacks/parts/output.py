@@ -68,8 +68,9 @@ class OutputPart(Part):
             self._spent += time.monotonic() - begin
 
     def fit_end(self, run: Run) -> None:
-        """Write the report and say where it is."""
-        if not run.is_writer or not run.recorder.epochs:
+        """Write the report and say where it is; weights that are not loaded end a run before its first epoch."""
+        recorded = run.recorder.epochs or run.recorder.context.pretrain is not None
+        if not run.is_writer or not recorded:
             return
         diagnosis = diagnose(run.recorder.history(), thresholds=run.options.thresholds)
         run.extra["diagnosis"] = diagnosis

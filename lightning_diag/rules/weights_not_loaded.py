@@ -44,7 +44,7 @@ class WeightsNotLoaded(Rule):
                 "make loading strict (`strict=True`), so that it fails instead of skipping",
                 "train again from the start: what this run learned says nothing about the pretrained model",
             ),
-            next_test="load with the line above and run one step: PretrainLoadVerifier must say "loaded"",
+            next_test="load with the line above and run one step: PretrainLoadVerifier must then answer “loaded”",
             scope="weights",
             explains=("LD110", "LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
             excludes=("LD502", "LD504", "LD508"),

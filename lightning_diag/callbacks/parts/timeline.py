@@ -41,7 +41,8 @@ class TimelinePart(Part):
         self._clock = time.monotonic()
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # all batches at the end of an epoch
         self._torn = resumed and 0 < done < trainer.num_training_batches
-        if not any(run.trainer.num_val_batches):
+        batches = run.trainer.num_val_batches  # empty until the first validation, where that is epochs away
+        if not run.trainer.enable_validation or (batches and not any(batches)):
             text = (
                 "There is no validation: only training is recorded, so nothing can be said about generalisation. "
                 "Give fit a validation loader and define validation_step."

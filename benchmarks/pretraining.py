@@ -1,6 +1,6 @@
 """Is it said right whether a checkpoint is in? ``python -m benchmarks.pretraining``
 
-Nine networks, about sixty ways to load (or not to load) a checkpoint into each, judged by the real callback or the class
+Nine networks, about a hundred ways to load (or not to load) a checkpoint into each, judged by the real callback or the class
 behind it. The printed line of code is run on the module, and must leave the checkpoint's weights in it. Then the cost on 100 M
 parameters. ``--only TEXT`` takes the networks whose name contains it; ``--verbose`` prints every wrong case.
 """
@@ -24,7 +24,8 @@ import torch
 from torch import nn
 
 import benchmarks.pretraining_loaded
-import benchmarks.pretraining_lost  # noqa: F401  (both register their scenarios)
+import benchmarks.pretraining_lost
+import benchmarks.pretraining_traps  # noqa: F401  (all three register their scenarios)
 import lightning_diag.checkpoints
 from benchmarks.pretraining_cases import IN, SCENARIOS, Case, loader
 from benchmarks.pretraining_networks import MAKERS, Network
@@ -179,7 +180,12 @@ def main() -> None:
     start, total, rows = time.perf_counter(), Score(), []
     for name, make in MAKERS.items():
         if options.only.lower() in name.lower():
-            result = score(Network(name, make), options.verbose)
+            try:
+                network = Network(name, make)
+            except (ImportError, RuntimeError) as error:  # a package that does not fit this torch
+                print(f"{name} left out: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+                continue
+            result = score(network, options.verbose)
             total.n.update(result.n)
             rows.append(result.row(name))
     print(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lightning_diag.checkpoints.compare import compare_sides
 from lightning_diag.checkpoints.comparison import Comparison
-from lightning_diag.checkpoints.content import SAMPLES
+from lightning_diag.checkpoints.content import SAMPLES, take_samples
 from lightning_diag.checkpoints.fix import Situation, suggest_fix
 from lightning_diag.checkpoints.fresh import looks_fresh
 from lightning_diag.checkpoints.nested import Candidate
-from lightning_diag.checkpoints.sides import Side, make_sides
+from lightning_diag.checkpoints.sides import Side, is_usable, make_sides
 from lightning_diag.checkpoints.verdict import CANNOT_TELL, NOT_LOADED, PARTLY, block_shares, explain, judge, owners
 from lightning_diag.history import PretrainFacts
 
@@ -53,7 +53,13 @@ def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = 
     Best is: most weights equal, then most names aligned, then nearest, then the smallest dict (a dict of dicts joined
     explains no more than the right one of them).
     """
-    matches = [_match(candidate, target, count) for candidate in candidates]
+    # once for all candidates: on a GPU this is the one transfer that the sampled comparison waits for
+    floating = {
+        name: tensor for name, tensor in target.state.items() if tensor.is_floating_point() and is_usable(tensor)
+    }
+    samples = take_samples(floating, count)
+    known = {id(floating[name]): values for name, values in samples.items()}
+    matches = [_match(candidate, target, count, known) for candidate in candidates]
     best = max(matches, key=_rank)
     if not full or not best.comparison.having("equal"):
         return best
@@ -61,8 +67,8 @@ def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = 
     return replace(best, comparison=proven)
 
 
-def _match(candidate: Candidate, target: Target, count: int) -> Match:
-    checkpoint, model = make_sides(candidate.state, target.state, target.buffers, count)
+def _match(candidate: Candidate, target: Target, count: int, known: Mapping[int, Tensor]) -> Match:
+    checkpoint, model = make_sides(candidate.state, target.state, target.buffers, count, known)
     comparison = compare_sides(checkpoint, model, full=False, lightning_module=target.lightning_module)
     return Match(candidate=candidate, comparison=comparison, checkpoint=checkpoint, model=model)
 

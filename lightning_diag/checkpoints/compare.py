@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 
 from torch import Tensor
 
@@ -18,15 +19,22 @@ from lightning_diag.checkpoints.content import (
     differ_in_full,
     distance,
     equal_precision,
+    is_pruned,
+    is_scaled,
+    sample_index,
     take_samples,
 )
 from lightning_diag.checkpoints.expected import new_parts, other_heads
 from lightning_diag.checkpoints.names import is_statistic
 from lightning_diag.checkpoints.sides import Side, make_sides
+from lightning_diag.checkpoints.stacked import find_stacked
 
 MIN_COVER = 0.1
 """Names that meet on less than this share of the smaller side meet by accident (``norm.weight``): then the shapes that
 occur on both sides say how much could have been loaded."""
+
+FAR = 0.01
+"""Relative L2 distance of a tensor above which a factor per output is looked for."""
 
 _COUNTED: tuple[Status, ...] = ("equal", "different", "shape", "missing")
 _BETTER: Mapping[str, int] = {
@@ -70,7 +78,8 @@ def compare_sides(checkpoint: Side, model: Side, *, full: bool, lightning_module
     """:func:`compare` for sides whose samples were taken already."""
     alignment = align(checkpoint.shapes, model.shapes, lru_cache(maxsize=None)(_same_content(checkpoint, model)))
     rows = [_row_by_name(name, alignment.pairs.get(name), checkpoint, model) for name in model.weights]
-    rows = _merge_tied(_find_by_content(rows, checkpoint, model), model)
+    rows = find_stacked(_find_by_content(rows, checkpoint, model), alignment.pairs.values(), checkpoint, model)
+    rows = _merge_tied(rows, model)
     rows = _set_aside(rows, alignment, checkpoint, model, lightning_module=lightning_module)
     if full:
         rows = _prove(rows, checkpoint, model)
@@ -90,13 +99,41 @@ def _row_by_name(name: str, source: str | None, checkpoint: Side, model: Side) -
     row = Row(name=name, source=source, numel=model.numel(name), status="missing", matrix=len(model.shape(name)) > 1)
     if source is None:
         return row
-    if checkpoint.shape(source) == model.shape(name):
-        return _row_same_shape(row, checkpoint.samples[source], source in checkpoint.constant, model)
-    theirs, ours = _overlap(checkpoint.tensors[source], model.tensors[name])
-    if theirs is None or ours is None:
+    same_shape = checkpoint.shape(source) == model.shape(name)
+    if same_shape:
+        row = _row_same_shape(row, checkpoint.samples[source], source in checkpoint.constant, model)
+    if row.status == "equal" or name in model.constant:
+        return row if same_shape else replace(row, status="shape")
+    if turned := _row_turned(row, checkpoint.tensors[source], model):
+        return turned
+    return row if same_shape else _row_other_rows(row, checkpoint.tensors[source], model)
+
+
+def _row_turned(row: Row, source: Tensor, model: Side) -> Row | None:
+    """The row, if the checkpoint stores this kernel with its outputs last (TensorFlow, JAX, ``Conv1D``)."""
+    theirs, ours = turned_round(source), model.samples[row.name]
+    if theirs is None or tuple(theirs.shape) != model.shape(row.name):
+        return None
+    values = take_samples({"theirs": theirs}, len(ours))["theirs"]
+    if len(values) != len(ours) or equal_precision(values, ours) is None:
+        return None
+    return replace(row, status="equal", turned=True, reset=False, distance=distance(values, ours, row.numel))
+
+
+def turned_round(kernel: Tensor) -> Tensor | None:
+    """A kernel (..., inputs, outputs) as (outputs, inputs, ...); None for vectors."""
+    return kernel.permute(-1, -2, *range(kernel.dim() - 2)) if kernel.dim() > 1 else None
+
+
+def _row_other_rows(row: Row, source: Tensor, model: Side) -> Row:
+    """A table with more or fewer rows (a vocabulary that grew) keeps its first rows."""
+    tensor = model.tensors[row.name]
+    if source.dim() < 2 or source.shape[1:] != tensor.shape[1:]:
         return replace(row, status="shape")
+    count = min(len(source), len(tensor))
+    theirs, ours = source[:count], tensor[:count]
     pair = take_samples({"theirs": theirs, "ours": ours})
-    equal = equal_precision(pair["theirs"], pair["ours"]) is not None and name not in model.constant
+    equal = equal_precision(pair["theirs"], pair["ours"]) is not None
     return replace(
         row, status="equal" if equal else "shape", distance=distance(pair["theirs"], pair["ours"], row.numel)
     )
@@ -108,22 +145,24 @@ def _row_same_shape(row: Row, theirs: Tensor, constant: bool, model: Side) -> Ro
     if constant and row.name in model.constant and equal:
         return replace(row, status="uninformative")
     reset = row.name in model.constant and not constant
+    pruned = not equal and not reset and is_pruned(theirs, ours)
     gap = distance(theirs, ours, row.numel)
-    return replace(row, status="equal" if equal else "different", reset=reset, distance=gap)
+    # nearer than this it is rounding or training
+    far = not (equal or pruned or reset) and (gap.relative_l2 or 0.0) > FAR
+    scaled = far and row.matrix and is_scaled(theirs, ours, _outputs(row, model))
+    return replace(
+        row,
+        status="equal" if equal or pruned or scaled else "different",
+        pruned=pruned,
+        scaled=scaled,
+        reset=reset,
+        distance=gap,
+    )
 
 
-def _overlap(theirs: Tensor, ours: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """The parts of two tensors of different shapes that a careful load would have made equal.
-
-    A matrix stored the other way round (TensorFlow, ``Conv1D``) is turned; a table with more or fewer rows (a
-    vocabulary that grew) keeps its first rows.
-    """
-    if theirs.dim() == 2 and tuple(theirs.shape) == tuple(reversed(ours.shape)):
-        return theirs.t(), ours
-    if theirs.dim() >= 2 and theirs.shape[1:] == ours.shape[1:]:
-        rows = min(len(theirs), len(ours))
-        return theirs[:rows], ours[:rows]
-    return None, None
+def _outputs(row: Row, model: Side) -> Tensor:
+    """First index of each sample."""
+    return sample_index(row.numel, model.count) // (row.numel // model.shape(row.name)[0])
 
 
 def _find_by_content(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
@@ -213,14 +252,16 @@ def _spare_shapes(rows: list[Row], checkpoint: Side) -> Counter[tuple[int, ...]]
 
 def _prove(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
     """Compare every value of the tensors whose samples agree."""
-    todo = [r for r in rows if r.status == "equal" and r.source and checkpoint.shape(r.source) == model.shape(r.name)]
+    todo = [r for r in rows if r.status == "equal" and not (r.turned or r.stacked or r.pruned or r.scaled) and r.source]
+    todo = [r for r in todo if checkpoint.shape(str(r.source)) == model.shape(r.name)]
     pairs = []
     for row in todo:
         precision = equal_precision(checkpoint.samples[str(row.source)], model.samples[row.name])
         ours = model.tensors[row.name]
         pairs.append((checkpoint.tensors[str(row.source)], ours.detach(), precision or ours.dtype))
     exact = {row.name for row, differs in zip(todo, differ_in_full(pairs), strict=True) if not differs}
-    return [replace(row, exact=row.name in exact) for row in rows]
+    tried = {row.name for row in todo}
+    return [replace(row, exact=row.name in exact) if row.name in tried else row for row in rows]
 
 
 def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: Side) -> Comparison:
@@ -229,7 +270,7 @@ def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: S
     mute = {row.source for row in rows if row.status == "uninformative"}
     ours = Counter(model.shape(row.name) for row in rows if row.status != "uninformative")
     theirs = Counter(shape for name, shape in checkpoint.shapes.items() if name not in mute)
-    fit = sum(_size(shape) * min(count, theirs[shape]) for shape, count in ours.items())
+    fit = sum(prod(shape) * min(count, theirs[shape]) for shape, count in ours.items())
     totals = sum(map(checkpoint.numel, checkpoint.weights)), sum(row.numel for row in rows)
     counted = sum(row.numel for row in rows if row.status in _COUNTED)
     named = sum(row.numel for row in rows if row.status in _COUNTED and not row.by_content)
@@ -242,13 +283,6 @@ def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: S
         checkpoint_numel=totals[0],
         model_numel=totals[1],
     )
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def compare_statistics(checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> bool | None:

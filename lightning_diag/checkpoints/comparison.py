@@ -21,7 +21,11 @@ class Row:
             where it should; ``head``: an output layer with another class count; ``new``: a part that the checkpoint was
             never meant to fill; ``uninformative``: the same constant on both sides, which proves nothing.
         by_content: found under another name by its values; misplaced: so, but in another layer than the names say, and not
-            in the order of the checkpoint; exact: every value compared, not samples only.
+            in the order of the checkpoint; exact: whether every value agrees, None where samples alone
+            were compared.
+        turned: stored the other way round in the checkpoint; stacked: a part of one of its tensors, or several of them;
+        pruned: its values are the checkpoint's or zero;
+            scaled: the checkpoint's times a factor per output.
         reset: constant in the model though not in the checkpoint, as a fresh norm layer is.
         matrix: two dimensions or more.
         distance: of the two, from samples; None where they cannot be compared.
@@ -33,7 +37,11 @@ class Row:
     status: Status
     by_content: bool = False
     misplaced: bool = False
-    exact: bool = False
+    exact: bool | None = None
+    turned: bool = False
+    stacked: bool = False
+    pruned: bool = False
+    scaled: bool = False
     reset: bool = False
     matrix: bool = True
     distance: Distance | None = None

@@ -75,8 +75,10 @@ def _targets(file: CheckpointFile, module: str | None) -> list[Target]:
     found = [_target(c.state, module) for c in candidates_of(file) if not c.joined]
     targets = [target for target in found if target is not None]
     if not targets:
-        tops = sorted({name.split(".")[0] for c in candidates_of(file) for name in c.state})
-        raise CheckpointError(f"{file.path}: no names start with {module!r} (there are: {', '.join(tops[:8])}).")
+        names = {name for c in candidates_of(file) for name in c.state}
+        deeper = {name[: at + len(str(module)) + 1] for name in names if (at := f".{name}".find(f".{module}.")) > 0}
+        there = sorted({name.rstrip(".") for name in deeper} or {name.split(".")[0] for name in names})
+        raise CheckpointError(f"{file.path}: no names start with {module!r} (there are: {', '.join(there[:8])}).")
     return targets
 
 

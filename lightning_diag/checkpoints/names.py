@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 
@@ -19,6 +19,9 @@ STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 FIXED = frozenset({"inv_freq", "pe", "position_ids", "token_type_ids", "attn_mask", "mel_filters", "window"})
 """Buffers that the code computes: equal in every instance, so no proof either. Needed where only names are known."""
 
+ADAPTED = frozenset({"base_layer"})
+"""Names that low-rank adapters (peft) put between a layer and its weight."""
+
 HEAD_WORDS = frozenset(
     {
         "head", "heads", "fc", "classifier", "classification", "cls", "clf", "logits", "out", "output", "outputs",
@@ -30,23 +33,34 @@ HEAD_WORDS = frozenset(
 ADDED_WORDS = ("lora_", "adapter", "prompt", "prefix_encoder", "ia3_", "dora")
 """Parts of names of parameters that fine-tuning methods add on purpose; no checkpoint has them."""
 
+_LEAVES = {"kernel": ("weight", ""), "embedding": ("weight", ""), "scale": ("weight", "bias"),
+           "gamma": ("weight", "beta"), "beta": ("bias", "gamma")}  # fmt: skip
+"""What TensorFlow and JAX call the weights and biases of layers, and the name that must stand beside it: ``gamma`` alone is a
+layer scale."""
+
 _WEIGHT_NORM = {"original0": "_g", "original1": "_v", "original": ""}
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:
     """``name -> name without wrappers``; where that would make two names one, both stay as they are."""
-    plain = {name: _canonical(name) for name in names}
+    given = dict.fromkeys(names)
+    plain = {name: _canonical(name, given) for name in given}
     taken = Counter(plain.values())
     return {name: short if taken[short] == 1 else name for name, short in plain.items()}
 
 
-def _canonical(name: str) -> str:
+def _canonical(name: str, given: Collection[str]) -> str:
     tokens = [part for part in name.split(".") if part not in WRAPPERS] or [name]
     for i, part in enumerate(tokens[:-2]):
         if part == "parametrizations" and tokens[-1] in _WEIGHT_NORM:
             return ".".join((*tokens[:i], tokens[i + 1] + _WEIGHT_NORM[tokens[-1]]))
     if tokens[-1].endswith("_orig") and len(tokens[-1]) > 5:  # old spectral norm and pruning keep the weight as *_orig
         tokens[-1] = tokens[-1][:-5]
+    if len(tokens) > 1:
+        tokens = [part for part in tokens if part not in ADAPTED] or tokens
+        leaf, sibling = _LEAVES.get(tokens[-1], (tokens[-1], ""))
+        if not sibling or f"{parent(name)}.{sibling}" in given:
+            tokens[-1] = leaf
     return ".".join(tokens)
 
 

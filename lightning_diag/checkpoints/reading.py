@@ -59,6 +59,13 @@ class CheckpointFile:
     mapped: bool
 
 
+RUNS_COMMANDS = (
+    "os.", "posix.", "nt.", "subprocess.", "sys.", "shutil.", "socket.", "runpy.", "importlib.", "pty.", "webbrowser.",
+    "builtins.eval", "builtins.exec", "builtins.compile", "builtins.open", "builtins.__import__",
+)  # fmt: skip
+"""What runs commands, opens files or connections: a file that wants it is an attack, not an old checkpoint."""
+
+
 def read_checkpoint(path: str | Path, *, safe_globals: Sequence[Any] = ()) -> CheckpointFile:
     """Read a checkpoint file or folder; tensors stay on disk (memory-mapped) where the format allows it.
 
@@ -150,10 +157,12 @@ def _blocked_sentence(place: Path, error: Exception, zipped: bool) -> str:  # (z
     if not blocked:
         return f"{place}: the file is damaged, or holds something else than tensors ({_first_line(error)})."
     names = ", ".join(blocked[:6]) + (f" and {len(blocked) - 6} more" if len(blocked) > 6 else "")
+    seen = f"{place}: the file wants to call {names}, which can run code, so it was not read."
+    if any(name.startswith(RUNS_COMMANDS) for name in blocked):
+        return f"{seen} No checkpoint needs that: do not open this file in any other way either."
     return (
-        f"{place}: the file wants to call {names}, which can run code, so it was not read. Save only the state dict "
-        f"(torch.save(model.state_dict(), path)), or, if you trust the file, pass safe_globals=[{blocked[0]}"
-        f"{', ...' if len(blocked) > 1 else ''}]."
+        f"{seen} Save only the state dict (torch.save(model.state_dict(), path)), or, if you trust the file, pass "
+        f"safe_globals=[{blocked[0]}{', ...' if len(blocked) > 1 else ''}]."
     )
 
 

@@ -21,6 +21,7 @@ class Side:
         samples: some values of every tensor (on the CPU).
         constant: names of tensors whose samples are all one number.
         weights: names that can prove something: floating point, two elements at least, no statistic, no buffer.
+        count: samples asked for per tensor.
     """
 
     tensors: Mapping[str, Tensor]
@@ -28,6 +29,7 @@ class Side:
     samples: Mapping[str, Tensor]
     constant: frozenset[str]
     weights: tuple[str, ...]
+    count: int = SAMPLES
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor."""
@@ -53,6 +55,7 @@ def make_sides(
     model: Mapping[str, Tensor],
     buffers: Collection[str] = (),
     count: int = SAMPLES,
+    known: Mapping[int, Tensor] | None = None,
 ) -> tuple[Side, Side]:
     """Both sides; weight norm is folded where only one of them has it.
 
@@ -61,22 +64,24 @@ def make_sides(
         model: tensors of the model by name.
         buffers: names in ``model`` that are buffers.
         count: samples per tensor.
+        known: samples that were taken already, by the ``id`` of the tensor.
     """
     first, first_names = _canonical(checkpoint)
     second, second_names = _canonical(model)
     if _must_fold(first, second) or _must_fold(second, first):
         first, second = fold_weight_norm(first), fold_weight_norm(second)
     not_weights = {short for short, name in second_names.items() if name in set(buffers)}
-    return _side(first, first_names, set(), count), _side(second, second_names, not_weights, count)
+    return _side(first, first_names, set(), count, {}), _side(second, second_names, not_weights, count, known or {})
 
 
 def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    usable = {name: tensor for name, tensor in state.items() if _usable(tensor)}
+    usable = {name: tensor for name, tensor in state.items() if is_usable(tensor)}
     short = canonical_names(usable)
     return {short[name]: tensor for name, tensor in usable.items()}, {short[name]: name for name in usable}
 
 
-def _usable(tensor: Tensor) -> bool:
+def is_usable(tensor: Tensor) -> bool:
+    """Whether a tensor has values that can be read."""
     plain = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
     return plain and tensor.numel() > 0 and tensor.device.type != "meta"
 
@@ -89,11 +94,14 @@ def _must_fold(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool
     return bool(norms) and not named and any(g.shape not in shapes for g in norms)
 
 
-def _side(tensors: dict[str, Tensor], names: dict[str, str], not_weights: set[str], count: int) -> Side:
+def _side(
+    tensors: dict[str, Tensor], names: dict[str, str], not_weights: set[str], count: int, known: Mapping[int, Tensor]
+) -> Side:
     weights = tuple(name for name, t in tensors.items() if name not in not_weights and _is_weight(name, t))
-    samples = take_samples({name: tensors[name] for name in weights}, count)
+    fresh = take_samples({name: tensors[name] for name in weights if id(tensors[name]) not in known}, count)
+    samples = {name: fresh[name] if name in fresh else known[id(tensors[name])] for name in weights}
     constant = frozenset(name for name, values in samples.items() if is_constant(values))
-    return Side(tensors, {name: names.get(name, name) for name in tensors}, samples, constant, weights)
+    return Side(tensors, {name: names.get(name, name) for name in tensors}, samples, constant, weights, count)
 
 
 def _is_weight(name: str, tensor: Tensor) -> bool:

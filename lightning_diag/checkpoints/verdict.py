@@ -27,6 +27,8 @@ class Limits:
         partly: below this nothing of note was loaded (the head alone of a large network).
         rounding: relative L2 distance below which two networks are one that was rounded or took a few steps;
             strangers are at 1.3 and more, the same seed untrained at 0.1 and more.
+        coarse: the same for matrices beside vectors that are equal to the last bit: no format rounds vectors. 8-bit floats
+            give 0.03, 4-bit ones about 0.1.
         near: the same for one tensor: bfloat16 rounds to 0.0017, int8 to about 0.004.
         aligned, shape_fit: names, or shapes where the names were all changed, that must fit before *not loaded* is
             said; else the checkpoint is of another network.
@@ -36,6 +38,7 @@ class Limits:
     loaded: float = 0.95
     partly: float = 0.05
     rounding: float = 0.01
+    coarse: float = 0.15
     near: float = 0.004
     aligned: float = 0.5
     shape_fit: float = 0.9
@@ -59,7 +62,7 @@ def judge(comparison: Comparison, *, untrained: bool | None, late: bool = False,
     if comparison.equal >= limits.loaded:
         return UNTRAINED if untrained else LOADED
     near = _near_share(comparison, limits)
-    if near >= limits.loaded or _rounded(comparison, limits):
+    if near >= limits.loaded or _rounded(comparison, limits) or _coarsely_rounded(comparison, limits):
         return ROUNDED
     if near >= limits.partly:
         return PARTLY
@@ -94,6 +97,15 @@ def _rounded(comparison: Comparison, limits: Limits) -> bool:
     gap = comparison.distance.relative_l2
     covered = comparison.numel("equal", "different") >= limits.loaded * comparison.expected
     return covered and gap is not None and gap < limits.rounding and not _was_reset(comparison)
+
+
+def _coarsely_rounded(comparison: Comparison, limits: Limits) -> bool:
+    """Few bits per weight, as 8-bit floats or 4 bits leave them: only the matrices are rounded."""
+    rows = [row for row in comparison.having("equal", "different") if not row.matrix]
+    kept, vectors = sum(row.numel for row in rows if row.status == "equal"), sum(row.numel for row in rows)
+    gap = comparison.distance.relative_l2
+    covered = comparison.numel("equal", "different") >= limits.loaded * comparison.expected
+    return covered and gap is not None and gap < limits.coarse and kept >= limits.loaded * max(1, vectors)
 
 
 def _judge_late(comparison: Comparison, limits: Limits) -> str:
@@ -163,11 +175,20 @@ def _because(verdict: str, comparison: Comparison, *, late: bool) -> str:
     if verdict == CANNOT_TELL:
         return _why_unknown(comparison, late=late)
     if verdict == PARTLY:
-        lacking = owners(comparison.having("different", "shape", "missing"))
+        lacking = _lacking(comparison)
         return f"; not in: {_listed(lacking)}" if lacking else ""
     if verdict == NOT_LOADED:
         return _why_not(comparison)
     return ""
+
+
+def _lacking(comparison: Comparison) -> tuple[str, ...]:
+    """What is not in, largest first: modules of which nothing is in, and single weights of the others."""
+    rows = sorted(comparison.having("different", "shape", "missing"), key=lambda row: -row.numel)
+    touched = {parent(row.name) for row in comparison.having("equal")}
+    return tuple(
+        dict.fromkeys(row.name if parent(row.name) in touched else parent(row.name) or row.name for row in rows)
+    )
 
 
 def _why_unknown(comparison: Comparison, *, late: bool) -> str:
@@ -203,7 +224,24 @@ def _asides(comparison: Comparison) -> list[str]:
         parts.append(f"{len(wrong)} tensors hold weights of other layers of the checkpoint, out of order.")
     if moved:
         parts.append(f"{len(moved)} tensors were found by their values under other names.")
+    parts += _forms(comparison.having("equal"))
     return parts
+
+
+def _forms(rows: tuple[Row, ...]) -> list[str]:
+    """Weights that are in, in another form than that of the checkpoint."""
+    forms = {
+        "equal in all sampled values, but not in every value": [row for row in rows if row.exact is False],
+        "stored the other way round in the checkpoint": [row for row in rows if row.turned],
+        "stacked on one side and apart on the other": [row for row in rows if row.stacked],
+        "the checkpoint's times a factor per output (batch norm folded in)": [row for row in rows if row.scaled],
+        "pruned: their values are the checkpoint's or zero": [row for row in rows if row.pruned],
+    }
+    return [
+        f"{len(found)} {'tensors are' if len(found) > 1 else 'tensor is'} {form}."
+        for form, found in forms.items()
+        if found
+    ]
 
 
 def training_text(frozen: float | None, outside: float | None) -> str:

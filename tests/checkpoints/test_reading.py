@@ -199,3 +199,10 @@ def test_nested_dicts_are_found_and_optimizers_are_not():
     assert only.label == "['model']['ema']"
     with pytest.raises(CheckpointError, match=r"no state dict under key='x'.*'model\.student'"):
         find_state_dicts(tree, "x")
+
+
+def test_a_file_that_wants_to_run_commands_is_no_matter_of_trust(tmp_path):
+    torch.save({"w": torch.zeros(2), "x": Bomb(tmp_path / "ran")}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"posix.system.*do not open this file") as raised:
+        read_checkpoint(tmp_path / "a.pt")
+    assert "safe_globals" not in str(raised.value)

@@ -210,7 +210,6 @@ def test_key_picks_one_state_dict(source, tmp_path):
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_module_on_the_gpu_is_compared_there(path, source):
     model = model_with(source).cuda()
     verification = LoadVerification(path, module="encoder")

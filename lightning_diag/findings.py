@@ -47,6 +47,7 @@ class Finding:
         next_test: the smallest experiment that would tell it from its look-alikes.
         explains: codes of findings that this one would cause.
         excludes: codes of findings that cannot be true at the same time; the better supported one is kept.
+        suspects: codes that this finding holds possible without establishing them; they are not reported as clear.
         epoch: the epoch to look at.
     """
 
@@ -65,6 +66,7 @@ class Finding:
     scope: str = "run"
     explains: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
     epoch: int | None = None
     explained_by: str | None = None
 

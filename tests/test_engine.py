@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -179,3 +179,23 @@ def test_a_difference_that_rounds_away_is_no_claim():
 
     assert any("got worse" in claim for claim in run(360))
     assert not any("got worse" in claim for claim in run(367))
+
+
+def test_what_a_finding_suspects_is_not_called_clear() -> None:
+    run = seeds.seed1()
+    run = replace(
+        run,
+        epochs=tuple(replace(r, values={**r.values, "train/loss": 1.0 / (1 + i)}) for i, r in enumerate(run.epochs)),
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD503") is not None
+    assert "LD102" not in {c.code for c in diagnosis.clear}
+    assert "LD503" in next(n.reason for n in diagnosis.not_checked if n.code == "LD102")
+
+
+def test_reasons_of_a_log_are_few() -> None:
+    run = history(
+        {"train/loss": [1.0, 0.5, 0.2], "val/loss": [1.0, 0.8, 0.9], "val/acc": [0.5, 0.6, 0.6]}, source="CSV: log.csv"
+    )
+    diagnosis = diagnose(run)
+    assert len({n.reason for n in diagnosis.not_checked}) <= 12

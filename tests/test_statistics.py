@@ -115,3 +115,40 @@ def test_fisher_of_more_samples_than_fit_an_integer_product():
         (Count(k=480_000, n=1_000_000), Count(k=520, n=1000)),
     )
     assert s.fisher(*large) == pytest.approx(s.fisher(*small), rel=0.25)  # of 1,000 samples, p-values are that coarse
+
+
+def test_association_sees_a_rare_class_that_accuracy_hides() -> None:
+    rare = [(383, 393, 380), (17, 7, 4)]  # 96 % of one class: accuracy 384 of 400 is no better than always naming it
+    assert s.binomial(Count(k=384, n=400), 383 / 400, "greater") > 0.4
+    assert s.association(rare) < 1e-3
+    assert s.association([(383, 400, 383), (17, 0, 0)]) == 1.0, "always the same answer"
+    assert s.association([(200, 200, 101), (200, 200, 101)]) > 0.3
+    assert s.association([]) == 1.0
+    assert s.association([(1, 1, 1), (39, 39, 39)]) == pytest.approx(1 - (1 - 1 / 40) ** 2)
+
+
+def test_kappa() -> None:
+    assert s.kappa([(50, 50, 50), (50, 50, 50)]) == 1.0
+    assert s.kappa([(90, 100, 90), (10, 0, 0)]) == pytest.approx(0.0)
+    assert s.kappa([]) == 0.0
+
+
+def test_pairs_needed_is_fewer_than_unpaired_and_shrinks_with_the_change() -> None:
+    assert s.pairs_needed(5, 7, 397) > s.pairs_needed(2, 10, 397) > s.pairs_needed(0, 30, 397)
+    assert s.pairs_needed(2, 10, 397) < s.samples_needed(386 / 397, 378 / 397)
+    assert (
+        s.pairs_needed(0, 10, 100) == s.pairs_needed(10, 0, 100) == 77
+    )  # Connor's formula by hand: (1.96 * 0.3162 + 0.8416 * 0.3)^2 / 0.01
+    with pytest.raises(ValueError, match="gains equal losses"):
+        s.pairs_needed(3, 3, 10)
+
+
+def test_the_association_of_very_many_samples_is_bounded_at_once() -> None:
+    """Above a million samples an upper bound stands for the exact sum; it is never below it."""
+    from scipy.stats import hypergeom
+
+    for row in ((60, 30, 25), (60, 50, 35), (500, 400, 260), (990, 900, 895), (31, 20, 31 - 12)):
+        assert s._drawn_by_chance(1_000, *row) >= hypergeom.sf(row[2] - 1, 1_000, *row[:2])
+    half = 1_500_000_000
+    assert s.association([(half, half, half // 2 + 10), (half, half, half // 2 + 10)]) > 0.5
+    assert s.association([(half, half, half // 2 + 10**6), (half, half, half // 2 + 10**6)]) < 1e-100

@@ -41,8 +41,13 @@ def diagnose(
     applicable = [rule for rule in asked if _applies(rule, history)]
     outcomes = [_ask(rule, history) for rule in applicable]
     findings, dismissed = rank([o for o in outcomes if isinstance(o, Finding)])
-    clear = (*(o for o in outcomes if isinstance(o, Clear)), *dismissed)
-    unchecked = tuple(o for o in outcomes if isinstance(o, NotChecked))
+    looked = (*(o for o in outcomes if isinstance(o, Clear)), *dismissed)
+    suspected = _suspected(findings)
+    clear = tuple(o for o in looked if o.code not in suspected)
+    unchecked = (
+        *(o for o in outcomes if isinstance(o, NotChecked)),
+        *(NotChecked(code=o.code, name=o.name, reason=suspected[o.code]) for o in looked if o.code in suspected),
+    )
     return Diagnosis(
         verdict=verdict(history, findings, clear, unchecked),
         findings=findings,
@@ -52,6 +57,15 @@ def diagnose(
         crashed=tuple(o for o in outcomes if isinstance(o, Crashed)),
         thresholds={rule.code: rule.thresholds() for rule in applicable if rule.thresholds()},
     )
+
+
+def _suspected(findings: Sequence[Finding]) -> dict[str, str]:
+    """Codes that a finding holds possible, with the reason why they are not called clear."""
+    return {
+        code: f"no sign of its own was seen, and {finding.code} {finding.name} holds it possible"
+        for finding in findings
+        for code in finding.suspects
+    }
 
 
 def _applies(rule: Rule, history: RunHistory) -> bool:

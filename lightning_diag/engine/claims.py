@@ -48,14 +48,17 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     p_value = paired if paired is not None else statistics.fisher(best, last)
     if p_value < ALPHA:
         return None
-    claim = f"That validation got worse over all ({percent(best.rate)} → {percent(last.rate)})"
+    what = (
+        "fewer lines are decoded without an error" if history.context.task == "ctc" else "validation got worse over all"
+    )
+    claim = f"That {what} ({percent(best.rate)} → {percent(last.rate)})"
     drop = best.rate - last.rate
     reason = f"{of(best)} in epoch {epoch} against {of(last)} at the end, {p(p_value)}"
     if paired is None:
-        reason += _at_best_paired(best, last)
-    else:
-        reason += " (paired, exact McNemar)"
-    return NotEstablished(claim=claim, reason=reason, needed=_enough(best.rate, last.rate, drop))
+        return NotEstablished(
+            claim=claim, reason=reason + _at_best_paired(best, last), needed=_enough(best.rate, last.rate, drop)
+        )
+    return NotEstablished(claim=claim, reason=f"{reason} (paired, exact McNemar)", needed=_enough_pairs(history, drop))
 
 
 def _paired_p(history: RunHistory, reference: int) -> float | None:
@@ -82,6 +85,20 @@ def _enough(first: float, second: float, drop: float) -> str:
     )
 
 
+def _enough_pairs(history: RunHistory, drop: float) -> str:
+    """The same for samples that are paired already: what helps is more of them."""
+    last = history.last_stage("val")
+    pairs = last.paired if last else None
+    if pairs is None or pairs.lost <= pairs.gained:
+        return ""
+    total = pairs.both + pairs.gained + pairs.lost + pairs.neither
+    about = statistics.rounded_up(statistics.pairs_needed(pairs.gained, pairs.lost, total))
+    return (
+        f"{pairs.lost} {'sample was' if pairs.lost == 1 else 'samples were'} lost and {pairs.gained} gained; at these shares about {about:,} paired samples would "
+        f"establish a difference of {points(drop)} (power 80 %)"
+    )
+
+
 def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
     """The target is missed by the best value, and the data cannot rule out that it was reached."""
     target, reference = history.context.target, _reference(history)
@@ -102,11 +119,16 @@ def _best_epoch(history: RunHistory) -> NotEstablished | None:
     best, looks = best_count(history, "val"), len(counts(history, "val"))
     if best is None:
         return None
-    bias = statistics.best_of_bias(best[1].n, best[1].rate, looks)
+    lines, bias = history.context.task == "ctc", statistics.best_of_bias(best[1].n, best[1].rate, looks)
     if bias < LARGE_BIAS:
         return None
     return NotEstablished(
-        claim=f"That epoch {best[0]} is as good as {percent(best[1].rate)}",
+        claim=f"That epoch {best[0]} "
+        + (
+            f"decodes as many as {percent(best[1].rate)} of the lines"
+            if lines
+            else f"is as good as {percent(best[1].rate)}"
+        ),
         reason=f"it is the best of {looks} evaluations of {best[1].n:,} samples, which alone flatters by up to {points(bias)}",
         needed="score the chosen checkpoint once on samples that did not choose it",
     )

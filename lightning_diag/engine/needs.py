@@ -10,8 +10,8 @@ from lightning_diag.rules.base import Rule
 _SIGNAL_REASONS: Mapping[str, str] = {
     "val/loss": "no validation loss was recorded (add a validation loader, or log val_loss)",
     "train/loss": "no training loss was recorded (return the loss from training_step, or log train_loss)",
-    "val/": "no predictions of the validation set were captured (see the capture notes of this report)",
-    "train/": "no predictions of the training set were captured (see the capture notes of this report)",
+    "val/": "no predictions of the validation set were captured (Configuration says why, under “predictions read from”)",
+    "train/": "no predictions of the training set were captured (Configuration says why, under “predictions read from”)",
     "probe/": "the training set was not evaluated in eval mode (leave probe_batches above 0)",
     "grad/clip_ratio": "no clipping of gradients by norm is configured, or gradients were not sampled",
     "grad/": "gradients were not sampled (attach a callback of this library during training; logs alone have none)",
@@ -22,6 +22,7 @@ _SIGNAL_REASONS: Mapping[str, str] = {
     "batch/": "the labels of training batches were not captured",
     "lr": "no learning rate was recorded (log it, or run with a callback of this library)",
     "ctc/": "no CTC loss was seen",
+    "pretrain/": "no checkpoint was named (add PretrainLoadVerifier(checkpoint=...))",
     "time/": "epochs were not timed",
 }
 _FACT_REASONS: Mapping[str, str] = {
@@ -49,14 +50,38 @@ _FACT_REASONS: Mapping[str, str] = {
 }
 
 
+FROM_LOGS = ("lr", "train/loss", "val/loss", "train/acc", "val/acc", "target", "baseline", "classes", "data.train.size")
+"""Needs that the log of another tool can meet."""
+NOT_IN_LOGS = (
+    "a log holds no model, no gradients, no inputs and no predictions: attach a callback of this library for these"
+)
+UNCOUNTED = {
+    "stage:val": "the accuracies of the log are no counts: they need the size of the validation set (--n-val) and digits enough to tell them",
+    "stage:train": "the accuracies of the log are no counts: they need the size of the training set (--n-train) and digits enough to tell them",
+}
+
+
 def missing(rule: Rule, history: RunHistory) -> str | None:
     """Why ``rule`` cannot look at ``history``; None when everything it needs is there."""
     if not history.epochs and rule.needs and not all(need.startswith("pretrain.") for need in rule.needs):
         return "no epoch was finished"  # (pretrained weights are judged before the first update, and may end the run there)
     for need in rule.needs:
         if not any(_present(option, history) for option in need.split("|")):
-            return _reason(need.split("|")[0])
+            return _reason_in_log(need) if _foreign(history) else _reason(need.split("|")[0])
     return _too_short(rule, history)
+
+
+def _foreign(history: RunHistory) -> bool:
+    """Whether the record comes from the log of another tool."""
+    return history.context.source != "live"
+
+
+def _reason_in_log(need: str) -> str:
+    """Why a need is not met by a log: it lacks a column, a size that the user can give, or what no log has."""
+    options = need.split("|")
+    counted = next((UNCOUNTED[option] for option in options if option in UNCOUNTED), None)
+    plain = next((option for option in options if option in FROM_LOGS), None)
+    return counted or (_reason(plain) if plain else NOT_IN_LOGS)
 
 
 def _present(need: str, history: RunHistory) -> bool:

@@ -50,7 +50,7 @@ def _healthy(
 ) -> str:
     best = _best_text(history)
     known = f" Good to know: {findings[0].title.rstrip('.')}." if findings else ""
-    looked = f"{len(clear)} checks found nothing"
+    looked = f"{len(clear)} check{'' if len(clear) == 1 else 's'} found nothing"
     unseen = f", {len(unchecked)} could not be made" if unchecked else ""
     return f"Nothing is wrong that was looked for: {best}{looked}{unseen}.{known}"
 
@@ -61,4 +61,8 @@ def _best_text(history: RunHistory) -> str:
         return f"validation reached {of(counted[1])} in epoch {counted[0]}; "
     monitored = history.monitored()
     best = history.series(monitored[0]).best(monitored[1]) if monitored else None
-    return f"the best {monitored[0]} was {number(best[1])} in epoch {best[0]}; " if monitored and best else ""
+    if not monitored or not best:
+        return ""
+    if monitored[0] == "val/acc" and 0 <= best[1] <= 1:
+        return f"validation reached {100 * best[1]:.3g} % in epoch {best[0]}; "
+    return f"the best {monitored[0]} was {number(best[1])} in epoch {best[0]}; "

@@ -9,7 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import counts, final_count, learned, validation_ahead
+from lightning_diag.rules.gaps import validation_ahead
+from lightning_diag.rules.reading import counts, final_count, learned
 from lightning_diag.words import of
 
 

@@ -73,7 +73,7 @@ class ClassImbalance(Rule):
         """How unequal the classes are."""
         sizes = [c for c in history.context.data.train.class_counts if c]
         return (
-            f"classes of {min(sizes):,} to {max(sizes):,} samples ({number(max(sizes) / min(sizes))} : 1)"
+            f"{min(sizes):,} to {max(sizes):,} samples per class, {number(round(max(sizes) / min(sizes), 1))} : 1"
             if sizes
             else ""
         )

@@ -33,7 +33,7 @@ class CTCInfeasible(Rule):
         if found is None or not found.k:
             return self._validation_only(history)
         severe = not hidden or found.rate > self.serious
-        text = f"{of(found)} of the training lines have fewer frames than tokens and repeats"
+        text = f"{of(found)} of the training lines, counted each time they were read, have fewer frames than tokens and repeats"
         effect = (
             "zero_infinity hides their loss, so they teach nothing and the reported loss is too low"
             if hidden
@@ -86,7 +86,7 @@ def _symptoms(found: Count, *, hidden: bool) -> tuple[str, ...]:
         return codes(101, 106, 115, 202, 401, 406, 410, 411)
     if found.rate <= 0.05:
         return ()
-    return codes(115, 202, 203, 204, 205, 302, 401, 406, 407, 409, 410, 411, 606, 607)
+    return codes(115, 201, 202, 203, 204, 205, 302, 401, 406, 407, 409, 410, 411, 606, 607)
 
 
 def _zeros(history: RunHistory) -> tuple[Evidence, ...]:

@@ -10,7 +10,7 @@ from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_common import check_advice, check_evidence, checks, codes, looks
 
-SYMPTOMS = codes(101, 115, 202, 203, 204, 205, 301, 302, 401, 403, 406, 407, 408, 409, 410, 411, 606, 607)
+SYMPTOMS = codes(101, 115, 201, 202, 203, 204, 205, 301, 302, 401, 403, 406, 407, 408, 409, 410, 411, 606, 607)
 """What follows when part of each line is not read."""
 
 

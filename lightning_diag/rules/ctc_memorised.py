@@ -38,7 +38,7 @@ class CTCMemorised(Rule):
             return None
         if mapping_mends(history) or looks_truncated(last):
             return None
-        if looks_renumbered(last) and facts(history).mapping_ter is None:
+        if looks_renumbered(last) and facts(history).mapping is None:
             return None  # the mapping test at the end of the fit decides
         return self._found(last, best)
 

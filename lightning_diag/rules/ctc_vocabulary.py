@@ -10,7 +10,7 @@ from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_common import Look, above, below, codes, facts, held
 from lightning_diag.rules.ctc_mapping import looks_renumbered, mapping_mends
-from lightning_diag.words import percent
+from lightning_diag.words import p, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,18 @@ class CTCVocabulary(Rule):
         last = held(history, self._apart)
         if last is None:
             return None
-        mended = mapping_mends(history)
-        if not mended and (facts(history).mapping_ter is not None or not looks_renumbered(last)):
+        test, mended = facts(history).mapping, mapping_mends(history)
+        if not mended and (test is not None or not looks_renumbered(last)):
             return None
         before = last.val("ter") or 0.0
-        after = facts(history).mapping_ter
-        text = (
-            f"with the best map of the tokens {percent(before)} errors become {percent(after)}"
-            if after is not None
-            else ""
-        )
-        mapped = (Evidence(signal="ctc.mapping_ter", text=text, observed=after, expected=before),) if text else ()
-        seen = (
-            text or f"{percent(before)} token errors, nearly all of them substitutions, at the right number of tokens"
-        )
+        seen = f"{percent(before)} token errors, nearly all of them substitutions, at the right number of tokens"
+        mapped: tuple[Evidence, ...] = ()
+        if test is not None:
+            seen = (
+                f"a one-to-one map of the tokens, learnt on other lines, takes the errors from {percent(test.before)} to "
+                f"{percent(test.after)} ({test.lines} lines, {p(test.p_value)})"
+            )
+            mapped = (Evidence(signal="ctc.mapping", text=seen, observed=test.after, expected=test.before),)
         return self.finding(
             severity="error",
             confidence=0.95 if mended else 0.6,

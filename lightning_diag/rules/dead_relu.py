@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import late, stuck
+from lightning_diag.rules.reading import late, since_above, stuck
 from lightning_diag.words import percent
 
 
@@ -29,7 +29,8 @@ class DeadRelu(Rule):
         dead = history.series("relu/dead_share").finite
         if not len(dead) or late(dead.values) < self.share:
             return None
-        since = next(e for i, (e, _) in enumerate(dead) if min(dead.values[i:]) >= min(self.share, late(dead.values)))
+        since = since_above(dead, min(self.share, late(dead.values)))
+        since = dead.epochs[-1] if since is None else since
         harmless = stuck(history) is False
         early = since == dead.epochs[0]
         text = f"{percent(late(dead.values))} of the units of one ReLU layer never fire on validation samples"

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import learned
+from lightning_diag.rules.reading import classes, learned
 from lightning_diag.words import number, percent
 
 
@@ -18,7 +18,7 @@ class DegenerateInputs(Rule):
 
     code: ClassVar[str] = "LD611"
     name: ClassVar[str] = "degenerate-inputs"
-    needs: ClassVar[tuple[str, ...]] = ("data.train.constant_features|data.train.input_std",)
+    needs: ClassVar[tuple[str, ...]] = ("data.train.constant_features|data.train.input_std|data.train.distinct",)
 
     constant: float = 0.9
     """Share of features that never vary in the sample. Borders of images are constant too; nine tenths are not."""
@@ -28,9 +28,12 @@ class DegenerateInputs(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        split = history.context.data.train
+        split, number_of_classes = history.context.data.train, classes(history) or 2
         spread, mean = split.input_std, abs(split.input_mean or 0.0)
-        if split.constant_features is not None and split.constant_features > self.constant:
+        if split.distinct is not None and split.hashed and split.distinct < min(number_of_classes, split.hashed):
+            text = f"{split.hashed:,} training samples hold {split.distinct} different inputs, fewer than there are classes"
+            observed = float(split.distinct)
+        elif split.constant_features is not None and split.constant_features > self.constant:
             text, observed = (
                 f"{percent(split.constant_features)} of the input features never vary",
                 split.constant_features,
@@ -74,5 +77,6 @@ class DegenerateInputs(Rule):
                 "LD208",
                 "LD603",
                 "LD605",
+                "LD307",
             ),
         )

@@ -9,8 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, counts
-from lightning_diag.rules.resuming import circumstances, not_excluded, recovery
+from lightning_diag.rules.reading import ALPHA, counts, loss_scale
+from lightning_diag.rules.resuming import circumstances, not_excluded, rates, recovery
 from lightning_diag.words import number, of, p
 
 
@@ -20,17 +20,25 @@ class DropAfterResume(Rule):
 
     code: ClassVar[str] = "LD503"
     name: ClassVar[str] = "drop-after-resume"
-    needs: ClassVar[tuple[str, ...]] = ("baseline", "stage:val|val/loss")
+    needs: ClassVar[tuple[str, ...]] = ("baseline|resumed_epoch", "stage:val|val/loss")
 
     alpha: float = ALPHA
     """Level of Fisher's exact test between the start and the first evaluation after it."""
     loss_rise: float = 0.5
     """Where only losses are known: relative rise that counts as a drop; a healthy resume moves the loss by a few per cent."""
 
+    times: float = 3.0
+    """Where the start was not validated: mean training loss of the first epoch over the loss of its first step. Batches of a
+    trained model differ by more, so that the rise must also be ``share`` of what there was to learn."""
+    share: float = 0.2
+    """Rise of the training loss over that epoch, as a share of the trivial loss: one batch does not hold a fifth of it by chance
+    while the epoch has it on average."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         baseline = history.context.baseline
-        assert baseline is not None  # the engine checked ``needs``
+        if baseline is None:
+            return self._in_training(history)
         start = history.context.resumed_epoch or 0  # earlier records come from the checkpoint
         first = next((pair for pair in counts(history, "val") if pair[0] >= start), None)
         if baseline.correct and first:
@@ -49,12 +57,29 @@ class DropAfterResume(Rule):
         fell = f"validation loss rose from {number(baseline.loss)} to {number(value)} in epoch {epoch}"
         return self._found(history, epoch, fell, value, baseline.loss, None)
 
+    def _in_training(self, history: RunHistory) -> Finding | None:
+        """Without a validation of the start: the loss of the first step, before any update, is that of the checkpoint."""
+        start, scale = history.context.resumed_epoch or 0, loss_scale(history)
+        first = next((loss for e, loss in history.series("loss/first").finite if e >= start), None)
+        after = next((pair for pair in history.series("train/loss").finite if pair[0] >= start), None)
+        if first is None or after is None or not scale:
+            raise CannotTellError("neither accuracy nor loss of the start is known (baseline=, or a restored history)")
+        epoch, mean = after
+        if mean < self.times * first or mean - first < self.share * scale:
+            return None
+        fell = f"the training loss was {number(first)} in the first step and {number(mean)} over epoch {epoch}"
+        return self._found(history, epoch, fell, mean, first, None)
+
     def _found(
         self, history: RunHistory, epoch: int, fell: str, observed: float, expected: float, p_value: float | None
     ) -> Finding:
         evidence = (
             Evidence(
-                signal="val/acc" if p_value is not None else "val/loss",
+                signal="val/acc"
+                if p_value is not None
+                else "train/loss"
+                if fell.startswith("the training")
+                else "val/loss",
                 text=fell,
                 epoch=epoch,
                 observed=observed,
@@ -71,10 +96,10 @@ class DropAfterResume(Rule):
             summary=f"The first epoch after resuming destroyed a working model: {fell}{recovery(history, expected, p_value)}.",
             evidence=evidence,
             against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in not_excluded(history)),
-            why="What follows relearns, at best, what the checkpoint could do already. Keep the checkpoint that you started from.",
+            why="What follows relearns, at best, what the checkpoint could do already.",
             actions=(
                 "resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",
-                "a lower learning rate with warm-up over the first 100 steps, one decay instead of restarts",
+                _lower(history, epoch),
                 "keep the checkpoint that the run started from",
             ),
             next_test="validate the checkpoint before the first step (trainer.validate): the old accuracy means that the "
@@ -82,4 +107,13 @@ class DropAfterResume(Rule):
             scope="weights",
             epoch=epoch,
             explains=("LD506", "LD208", "LD102"),
+            suspects=("LD102", "LD506"),
         )
+
+
+def _lower(history: RunHistory, epoch: int) -> str:
+    """The learning rate to go on with: the old one where it was lower."""
+    now, before = rates(history, epoch)
+    raised = now is not None and before is not None and now > before
+    rate = f"the old learning rate ({number(before)}, not {number(now)})" if raised and now and before else ""
+    return f"{rate or 'a lower learning rate'} with warm-up over the first 100 steps, one decay instead of restarts"

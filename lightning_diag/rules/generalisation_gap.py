@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import gap
+from lightning_diag.rules.gaps import gap, gap_interval
 from lightning_diag.words import of, points
 
 
@@ -31,20 +30,21 @@ class GeneralisationGap(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         ends = gap(history)
-        if ends is None:
+        interval = gap_interval(history)
+        if ends is None or interval is None:
             raise CannotTellError("accuracy was not counted in both stages")
         train, val = ends
-        interval, size = statistics.difference(train, val), train.rate - val.rate
+        size = train.rate - val.rate
         if interval.low <= self.notable:
             return None
         wide = f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-        text = f"training {of(train)}, validation {of(val)}: a gap of {points(size)} ({wide})"
+        text = f"training is {points(size)} ({wide}) ahead of validation: training {of(train)}, validation {of(val)}"
         return self.finding(
             severity="warning" if interval.low > self.gap else "info",
             confidence=0.95,
             claim="established",
             title=f"Gap of {points(size)} between training and validation",
-            summary=f"The model does {points(size)} better on training than on validation samples: {text}.",
+            summary=f"{text[0].upper()}{text[1:]}.",
             evidence=(Evidence(signal="val/acc", text=text, observed=val.rate, expected=train.rate),),
             against=(
                 Evidence(

@@ -9,7 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import counts, learned, stuck, training_measure, validation_ahead
+from lightning_diag.rules.gaps import training_measure, validation_ahead
+from lightning_diag.rules.reading import counts, learned, stuck
 from lightning_diag.words import of, points
 
 
@@ -26,14 +27,16 @@ class LabelNoise(Rule):
     margin: float = 0.05
     """Points by which validation must be established to be ahead (lower end of the 95 % interval)."""
     share: float = 0.3
-    """Share of the evaluations in which it must be; chance gives one in forty."""
+    """Share of the evaluations in which it must be; chance gives one in forty. Those up to the lowest validation loss
+    count: after it the wrong labels are learned by heart, and training passes validation."""
     evaluations: int = 2
     """Evaluations in which it must be at least."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        ahead = validation_ahead(history, self.margin)
-        looked = len(counts(history, "val"))
+        last = self._until(history)
+        ahead = [row for row in validation_ahead(history, self.margin) if row[0] <= last]
+        looked = sum(1 for epoch, _ in counts(history, "val") if epoch <= last)
         if history.context.data.train.augmented or len(ahead) < max(self.evaluations, self.share * looked):
             return None
         if stuck(history) or learned(history, "val") is not True:
@@ -46,22 +49,13 @@ class LabelNoise(Rule):
             confidence=0.85,
             claim="likely",
             title=f"Label noise: training is {points(val.rate - train.rate)} behind validation",
-            summary=f"Part of the training labels is wrong: {text}.",
+            summary=f"Part of the training labels is probably wrong: {text}.",
             evidence=(
                 Evidence(signal="probe/train_acc", text=text, epoch=epoch, observed=train.rate, expected=val.rate),
             ),
             against=(
                 Evidence(signal="data", text="not excluded: a validation set that is easier than the training set"),
-                *(
-                    ()
-                    if history.context.data.train.augmented is False
-                    else (
-                        Evidence(
-                            signal="data.train.augmented",
-                            text="not excluded: strong augmentation, which was not looked for",
-                        ),
-                    )
-                ),
+                Evidence(signal="data.train.augmented", text=f"not excluded: {_augmentation(history)}"),
             ),
             why="The model is right more often than its labels; trained longer, it memorises the wrong ones.",
             actions=(
@@ -74,3 +68,17 @@ class LabelNoise(Rule):
             explains=("LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302"),
             excludes=("LD613", "LD604"),
         )
+
+    def _until(self, history: RunHistory) -> int:
+        """The epoch of the lowest validation loss, but at least as many evaluations as must show it."""
+        seen = [epoch for epoch, _ in counts(history, "val")]
+        lowest = history.series("val/loss").best("min")
+        least = seen[min(self.evaluations, len(seen)) - 1] if seen else 0
+        return max(lowest[0], least) if lowest else max(seen, default=0)
+
+
+def _augmentation(history: RunHistory) -> str:
+    """Which augmentation was not looked for."""
+    if history.context.data.train.augmented is False:
+        return "strong augmentation or noise inside training_step; the samples themselves do not change"
+    return "strong augmentation, which was not looked for"

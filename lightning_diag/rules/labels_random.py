@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
+from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import counts, learned, trivial_rate
+from lightning_diag.rules.reading import could_be_good, counts, first_sight, learned, train_rate, trivial_rate
 from lightning_diag.words import of, percent
 
 
@@ -29,19 +29,17 @@ class LabelsRandom(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        if learned(history, "val") is not False:
+        if learned(history, "val") is not False or could_be_good(history, "val", train_rate(history)):
             return None
-        rate, first = trivial_rate(history, "train"), counts(history, "train")
-        if rate is None or not first:
-            raise CannotTellError("training accuracy was not counted from the first epoch on")
-        epoch, count = first[0]
-        if history.context.resumed_epoch:
-            raise CannotTellError("the run was resumed; the first look at each sample was not recorded")
-        p_value = statistics.binomial(count, rate, "greater")
+        first, rate = first_sight(history), trivial_rate(history, "train")
+        if first is None or rate is None:
+            raise CannotTellError("training accuracy was not counted from the first epoch on, when each sample was new")
+        epoch, count, p_value = first
         memorised = learned(history, "train") or learned(history, "probe")
-        if p_value < self.alpha or not memorised:
+        last = counts(history, "train")[-1][1]
+        rose = last.rate > count.rate and self._differ(count, last)
+        if p_value < self.alpha or not memorised or not rose:
             return None
-        last = first[-1][1]
         text = f"the first time each sample was seen, training got {of(count)}, which is chance ({percent(rate)}); repeated, it got to {of(last)}, and validation stays at chance"
         return self.finding(
             severity="error",
@@ -64,3 +62,7 @@ class LabelsRandom(Rule):
             scope="data",
             explains=("LD202", "LD203", "LD201", "LD204", "LD602", "LD606", "LD207", "LD302", "LD205", "LD208"),
         )
+
+    def _differ(self, first: Count, last: Count) -> bool:
+        """Whether repetition made a difference: without memorising there is nothing random to be learned by heart."""
+        return statistics.fisher(first, last) < self.alpha

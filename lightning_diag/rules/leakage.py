@@ -46,7 +46,7 @@ class Leakage(Rule):
 
     def _found(self, overlap: Count, kind: str, natural: float, p_value: float) -> Finding:
         text = f"{of(overlap)} of the validation samples {kind}"
-        usual = f"{percent(natural)} would be usual for copies within these data"
+        usual = f"copies within these data alone would make it {percent(natural)}"
         return self.finding(
             severity="error" if overlap.rate >= self.serious else "warning",
             confidence=0.97 if kind.startswith("are also") else 0.85,

@@ -34,7 +34,9 @@ class LearningRateDecayedTooFast(Rule):
         """See the class."""
         lrs, loss = history.series("lr").finite, history.series("train/loss").finite
         top = max([*lrs.values, history.context.optim.lr or 0.0], default=0.0)
-        gone = next((e for i, e in enumerate(lrs.epochs) if max(lrs.values[i:]) < self.gone * top), None)
+        still = [i for i, lr in enumerate(lrs.values) if lr >= self.gone * top]
+        last = still[-1] + 1 if still else 0
+        gone = lrs.epochs[last] if last < len(lrs) else None
         if gone is None or top <= 0:
             return None
         planned = history.context.optim.planned_epochs or 0

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.instability import replaced, restless, spike, stays_high
+from lightning_diag.rules.instability import killed_units, replaced, restless, spike, stays_high
 from lightning_diag.words import number
 
 
@@ -31,6 +31,9 @@ class LearningRateTooHigh(Rule):
     healthy runs stay below 0.1."""
     noise: float = 0.1
     """Noise over level that counts as harm beside another sign."""
+    dead: float = 0.9
+    """Dead share of a ReLU layer that counts as harm beside two other signs, as in LD113: the first steps killed the units,
+    whatever the loss did afterwards."""
     level: float = 0.1
     """Training loss, as a share of what there was to learn, below which the run is good in spite of all signs."""
 
@@ -43,6 +46,8 @@ class LearningRateTooHigh(Rule):
         )
         signs = [sign for sign in possible if sign]
         harm = stays_high(history, self.noise, self.level)
+        if len(signs) > 1 and harm is None:
+            harm = killed_units(history, self.dead, max(sign.epoch or 0 for sign in signs), self.level)
         if not signs or harm is None:
             return None
         lr = history.context.optim.lr
@@ -70,6 +75,7 @@ class LearningRateTooHigh(Rule):
             ),
             next_test="one epoch at a tenth of the learning rate: a lower training loss after it settles the question",
             explains=(
+                "LD101",
                 "LD104",
                 "LD106",
                 "LD113",

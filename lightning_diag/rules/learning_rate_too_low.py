@@ -31,6 +31,10 @@ class LearningRateTooLow(Rule):
     level: float = 0.5
     """Training loss, as a share of what there was to learn, below which the weights are good already and may rest."""
 
+    second_half: float = 0.25
+    """Share of the fall that must lie in the second half of a log without weight updates: a rate that is too low makes it
+    half, a run that has levelled next to none."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         loss, moved = history.series("train/loss").finite, movement(history)
@@ -43,6 +47,8 @@ class LearningRateTooLow(Rule):
         steady = falling.slope < 0 and falling.p_value < ALPHA
         if moved is None and not steady:
             raise CannotTellError("weight updates were not measured, and the loss shows no trend")
+        if moved is None and _second_half(loss.values) < self.second_half:
+            return None
         lr = history.context.optim.lr
         now = f" (learning rate {number(lr)})" if lr else ""
         evidence = [seen(history, "train/loss", f"training loss fell by {percent(max(fell, 0.0))}:")]
@@ -79,3 +85,9 @@ class LearningRateTooLow(Rule):
         trivial, model = trivial_loss(history), history.context.model
         begun = pretrained(history) or history.context.resumed_epoch or model.looks_fresh is False
         return bool(moved is None or begun or trivial is None or loss < self.level * trivial)
+
+
+def _second_half(losses: tuple[float, ...]) -> float:
+    """Share of the fall of the loss that lies in the second half; 0 where it did not fall."""
+    fall = losses[0] - losses[-1]
+    return (losses[len(losses) // 2] - losses[-1]) / fall if fall > 0 else 0.0

@@ -75,13 +75,30 @@ class MetricCoversPartOfValidation(Rule):
         )
 
 
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev"})
+_ACCURACY = frozenset({"acc", "accuracy"})
+_OTHER = frozenset(
+    {
+        "bal",
+        "balanced",
+        "per",
+        "class",
+        "macro",
+        "weighted",
+        "seq",
+        "sequence",
+        "exact",
+        "ema",
+        "best",
+        "max",
+        "dataloader",
+    }
+)
+
+
 def _is_accuracy(name: str) -> bool:
-    """``val_acc``, ``valid/accuracy`` and so on, without top-k, per-class and balanced ones."""
-    own = name.removeprefix("logged/").lower()
-    tail = re.split(r"[/_.]", own)[-1]
-    return (
-        own.startswith(("val", "valid"))
-        and tail in ("acc", "accuracy", "acc1")
-        and "top" not in own
-        and "bal" not in own
-    )
+    """``val_acc``, ``valAccuracy``, ``acc/val``, ``validation/top1_acc`` ...: not top-k, per-class, balanced or best ones."""
+    words = [word.lower() for word in _WORDS.findall(name.removeprefix("logged/"))]
+    numbers = [word for word in words if word.isdigit() and word != "1"]
+    return bool(_VALIDATION & set(words) and _ACCURACY & set(words)) and not (_OTHER & set(words) or numbers)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import late, learned, trivial_loss
+from lightning_diag.rules.reading import could_be_good, late, learned, train_rate, trivial_loss
 from lightning_diag.rules.suspects import chance_evidence, unverified, what_training_did
 
 
@@ -30,7 +30,11 @@ class NeverGeneralised(Rule):
         validated = learned(history, "val")
         if validated is None:
             raise CannotTellError("neither accuracy nor the number of classes is known to compare with chance")
-        return None if validated or not self._training_learned(history) else self._found(history)
+        if validated or not self._training_learned(history):
+            return None
+        if could_be_good(history, "val", max(train_rate(history), self.learned)):
+            raise CannotTellError("validation holds too few samples to tell chance from what training reached")
+        return self._found(history)
 
     def _training_learned(self, history: RunHistory) -> bool:
         loss, trivial = history.series("train/loss").finite, trivial_loss(history)
@@ -50,7 +54,7 @@ class NeverGeneralised(Rule):
             against=tuple(unverified(history, self.few)),
             why="Regularising a model that never generalised does not help: something between the two splits is broken, "
             "or the features are not there.",
-            actions=tuple(e.text.replace("not verified:", "settle first") for e in unverified(history, self.few)),
+            actions=tuple(e.text.replace("not verified:", "settle") for e in unverified(history, self.few)),
             next_test="evaluate on the training set through the validation loader's code path: at training accuracy, the "
             "split or its labels are at fault; at chance, the evaluation is",
             explains=("LD201", "LD203", "LD207", "LD208", "LD602", "LD302", "LD601"),

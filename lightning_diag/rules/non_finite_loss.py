@@ -1,20 +1,21 @@
-"""LD101: the loss became NaN or infinite."""
+"""LD101: the loss became NaN or infinite, or exploded."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import loss_scale, trivial_loss
 from lightning_diag.words import number
 
 
 @dataclass(frozen=True, kw_only=True)
 class NonFiniteLoss(Rule):
-    """A training or validation loss is NaN or infinite."""
+    """A training or validation loss is NaN or infinite, or beyond all measure."""
 
     code: ClassVar[str] = "LD101"
     name: ClassVar[str] = "non-finite-loss"
@@ -23,8 +24,38 @@ class NonFiniteLoss(Rule):
     steps: int = 0
     """Steps with a non-finite loss that are tolerated while the epoch means stay finite."""
 
+    exploded: float = 100.0
+    """Mean training loss of an epoch over that of the untrained model (or of an answer that ignores the input) that counts
+    as diverged although it is finite. Random weights of the usual scale do not reach 3; no noise makes a hundred."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
+        return self._not_finite(history) or self._exploded(history)
+
+    def _exploded(self, history: RunHistory) -> Finding | None:
+        trivial = trivial_loss(history)
+        if trivial is None and history.context.task not in MEASURED:
+            return None  # a loss of unknown kind may begin near 0 by construction (annealed or adversarial terms)
+        first, scale = history.series("loss/first").finite, loss_scale(history)
+        usual = max(scale or 0.0, first.values[0] if len(first) else 0.0)
+        epoch, worst = history.series("train/loss").best("max") or (0, 0.0)
+        if usual <= 0 or worst < self.exploded * usual:
+            return None
+        text = (
+            f"the training loss reached {number(worst)} in epoch {epoch}, where the untrained model had {number(usual)}"
+        )
+        return self._found(
+            history,
+            confidence=0.95,
+            title=f"The loss exploded by epoch {epoch}",
+            text=text,
+            evidence=(Evidence(signal="train/loss", text=text, epoch=epoch, observed=worst, expected=usual),),
+            why="Weights that large answer at random; what follows relearns from worse than the start.",
+            next_test="train again at a tenth of the learning rate up to that epoch: the loss must stay below that of the start",
+            epoch=epoch,
+        )
+
+    def _not_finite(self, history: RunHistory) -> Finding | None:
         first = next(
             (
                 (name, e, v)
@@ -62,6 +93,18 @@ class NonFiniteLoss(Rule):
                     observed=max(before),
                 )
             )
+        return self._found(
+            history,
+            confidence=1.0,
+            title=f"The loss is not finite from epoch {epoch} on" if first else "Some steps had a non-finite loss",
+            text=text,
+            evidence=tuple(evidence),
+            why="Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
+            next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
+            epoch=epoch,
+        )
+
+    def _found(self, history: RunHistory, *, text: str, **of_kind: Any) -> Finding:
         lr = history.context.optim.lr
         against = (
             Evidence(
@@ -70,36 +113,22 @@ class NonFiniteLoss(Rule):
         )
         return self.finding(
             severity="error",
-            confidence=1.0,
             claim="established",
-            title=f"The loss is not finite from epoch {epoch} on" if first else "Some steps had a non-finite loss",
             summary=f"The run diverged: {text}" + (f" at a learning rate of {number(lr)}" if lr else "") + ".",
-            evidence=tuple(evidence),
             against=() if history.context.data.train.nonfinite_inputs is not None else against,
-            why="Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
             actions=(
                 "a learning rate 10 times lower, with warm-up",
                 "gradient_clip_val=1.0",
                 "check inputs and targets for NaN, and logarithms and divisions in the loss for 0",
             ),
-            next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
-            epoch=epoch,
-            explains=(
-                "LD102",
-                "LD106",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD208",
-                "LD301",
-                "LD302",
-                "LD706",
-            ),
+            explains=SYMPTOMS if of_kind["confidence"] < 1.0 else ("LD102", *SYMPTOMS),
+            **of_kind,
         )
 
 
+SYMPTOMS = ("LD106", "LD113", "LD115", "LD202", "LD203", "LD204", "LD205", "LD208", "LD301", "LD302", "LD706")
+"""What follows from weights that are lost. A learning rate too high is the cause of a loss that exploded, where it shows."""
+MEASURED = ("regression", "ctc")
+"""Tasks whose loss has a scale although they have no classes."""
 LABELS = {"train/loss": "the training loss", "val/loss": "the validation loss"}
 """How the two losses are called in a sentence."""

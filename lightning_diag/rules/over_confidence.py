@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +9,9 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, counts, learned
-from lightning_diag.rules.rising import rose
-from lightning_diag.words import number, of, percent
+from lightning_diag.rules.reading import after, learned
+from lightning_diag.rules.rising import accuracy_since, rose
+from lightning_diag.words import number, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class OverConfidence(Rule):
 
     code: ClassVar[str] = "LD207"
     name: ClassVar[str] = "over-confidence"
-    needs: ClassVar[tuple[str, ...]] = ("val/loss", "stage:val")
+    needs: ClassVar[tuple[str, ...]] = ("val/loss", "val/acc|stage:val")
     min_epochs: ClassVar[int] = 3
 
     rise: float = 0.15
@@ -35,23 +34,29 @@ class OverConfidence(Rule):
         best = loss.best("min")
         if best is None or best[1] <= 0:
             raise CannotTellError("no finite positive validation loss")
-        now, then = loss.values[-1], next((c for e, c in counts(history, "val") if e >= best[0]), None)
-        last = counts(history, "val")[-1][1]
-        if not rose(best[1], after(loss, best[0]), self.rise) or then is None or learned(history) is False:
+        now, course = loss.values[-1], accuracy_since(history, best[0])
+        if not rose(best[1], after(loss, best[0]), self.rise) or learned(history) is False:
             return None
-        if now - best[1] < self.noise * statistics.noise(loss.values) or _fell(then.rate, last.rate, then.n):
+        if course is None:
+            raise CannotTellError("the loss rises, and validation accuracy was not recorded beside it")
+        if now - best[1] < self.noise * statistics.noise(loss.values) or course.fell:
             return None
-        text = f"validation loss {number(best[1])} in epoch {best[0]} → {number(now)}, accuracy {of(then)} → {of(last)}"
+        text = f"validation loss {number(best[1])} in epoch {best[0]} → {number(now)}, accuracy {course.text}"
+        down, up = course.now < course.then, percent(now / best[1] - 1)
         return self.finding(
             severity="info",
-            confidence=0.9,
-            claim="established" if last.rate >= then.rate else "likely",
-            title=f"Over-confident: loss up {percent(now / best[1] - 1)}, accuracy not down",
-            summary=f"The model becomes over-confident, not worse: {text}.",
+            confidence=0.6 if down else 0.9,
+            claim="likely" if down else "established",
+            title=f"Loss up {up}, and no established fall in accuracy"
+            if down
+            else f"Over-confident: loss up {up}, accuracy not down",
+            summary=f"The probabilities get worse; whether the answers do is not established: {text}."
+            if down
+            else f"The model becomes over-confident, not worse: {text}.",
             evidence=(Evidence(signal="val/loss", text=text, epoch=best[0], observed=now, expected=best[1]),),
-            why="Labels it predicts are as good as before; probabilities and thresholds taken from it are too extreme.",
+            why="Probabilities and thresholds taken from the model are too extreme, whatever its answers are worth.",
             actions=(
-                "choose the checkpoint by accuracy, not by loss",
+                "where labels count, judge checkpoints by accuracy with its interval; where probabilities do, by the loss",
                 "temperature scaling or label smoothing if probabilities matter",
             ),
             next_test="fit one temperature on the validation set: the loss returns to its minimum if only confidence changed",
@@ -59,8 +64,3 @@ class OverConfidence(Rule):
             excludes=("LD201",),
             epoch=best[0],
         )
-
-
-def _fell(then: float, now: float, n: int) -> bool:
-    """Whether accuracy fell by more than one standard error of one evaluation."""
-    return then - now > math.sqrt(max(then * (1 - then), 1e-9) / n)

@@ -9,8 +9,16 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, after, count_from, final_count, gap, learned, seen
-from lightning_diag.rules.rising import accuracy_against, errors_apart, rises_steadily, rose, training_improved
+from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.reading import ALPHA, after, learned, seen
+from lightning_diag.rules.rising import (
+    accuracy_against,
+    accuracy_since,
+    errors_apart,
+    rises_steadily,
+    rose,
+    training_improved,
+)
 from lightning_diag.words import number, of, percent, points
 
 
@@ -48,7 +56,8 @@ class Overfitting(Rule):
         rising = after(loss, best[0])
         now = rising.values[-1]
         needed = self.rise / 2 if errors_apart(history, self.errors) else self.rise
-        if best[1] <= 0 or len(rising) < 2 or not rose(best[1], rising, needed):
+        # one evaluation after the best may be an odd one
+        if best[1] <= 0 or len(rising) < 3 or not rose(best[1], rising, needed):
             return None
         beyond = now - best[1] >= self.noise * statistics.noise(loss.values) or rises_steadily(rising, ALPHA)
         if not beyond or not training_improved(history, best[0]):
@@ -59,15 +68,15 @@ class Overfitting(Rule):
         return self._found(history, rising, now)
 
     def _costs_accuracy(self, history: RunHistory, epoch: int, limit: float) -> bool:
-        """The gap in accuracy is established and validation accuracy does not rise; True where nothing was counted."""
-        ends, then, now = gap(history), count_from(history, epoch), final_count(history, "val")
-        if then and now and now.rate >= then.rate and (ends is None or statistics.fisher(then, now) < 0.05):
+        """The gap in accuracy is established and validation accuracy does not rise; where no gap is known, it must fall."""
+        apart, course = gap_interval(history), accuracy_since(history, epoch)
+        if course and course.now >= course.then and (apart is None or course.rose):
             return False
-        return ends is None or statistics.difference(*ends).low > limit
+        return apart is None or apart.low > limit
 
     def _found(self, history: RunHistory, rising: Series, now: float) -> Finding:
         epoch, best = rising.epochs[0], rising.values[0]
-        ends = gap(history)
+        ends, apart = gap(history), gap_interval(history)
         text = (
             f"validation loss {number(best)} in epoch {epoch} → {number(now)} at the end (+{percent(now / best - 1)})"
         )
@@ -75,21 +84,23 @@ class Overfitting(Rule):
         name, label = ("loss", "training loss") if len(history.series("train/loss")) else ("acc", "training accuracy")
         evidence.append(seen(history, f"train/{name}", label))
         size = ""
-        if ends:
-            interval = statistics.difference(*ends)
+        if ends and apart:
             size = f": training {of(ends[0])}, validation {of(ends[1])}"
-            apart = f"{points(ends[0].rate - ends[1].rate)} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
-            found = Evidence(signal="val/acc", text=f"gap {apart}{size}", observed=ends[1].rate, expected=ends[0].rate)
+            wide = f"{points(ends[0].rate - ends[1].rate)} ({100 * apart.low:.0f}–{100 * apart.high:.0f})"
+            found = Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
             evidence.append(found)
+        elif course := accuracy_since(history, epoch):
+            text_of = f"validation accuracy {course.text}"
+            evidence.append(Evidence(signal="val/acc", text=text_of, observed=course.now, expected=course.then))
         return self.finding(
-            severity="error" if ends and statistics.difference(*ends).low > 2 * self.gap else "warning",
-            confidence=0.95 if ends else 0.85,
-            claim="established" if ends else "likely",
+            severity="error" if apart and apart.low > 2 * self.gap else "warning",
+            confidence=0.95 if apart else 0.85,
+            claim="established" if apart else "likely",
             title=f"Overfitting since epoch {epoch}",
             summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
             evidence=tuple(evidence),
             against=accuracy_against(history, epoch),
-            why="Later epochs memorise the training set; the last weights are worse than those of the best epoch.",
+            why="Later epochs memorise the training set; by the loss, the last weights are worse than those of the best epoch.",
             actions=(
                 f"use the weights of epoch {epoch} (ModelCheckpoint(monitor=...), early stopping)",
                 "more training data or augmentation; weight decay, dropout, a smaller or partly frozen model",

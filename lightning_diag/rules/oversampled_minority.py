@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import gap
+from lightning_diag.rules.gaps import gap, gap_interval
 from lightning_diag.words import number, of, percent
 
 
@@ -35,7 +34,8 @@ class OversampledMinority(Rule):
             return None
         text, observed = repeated
         ends = gap(history)
-        harm = ends is not None and statistics.difference(*ends).low > self.gap
+        apart = gap_interval(history)
+        harm = ends is not None and apart is not None and apart.low > self.gap
         return self.finding(
             severity="warning" if harm else "info",
             confidence=0.85 if harm else 0.6,

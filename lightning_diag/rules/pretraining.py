@@ -29,8 +29,8 @@ def judged(history: RunHistory) -> PretrainFacts:
 
 def _without_checkpoint(history: RunHistory) -> str:
     look = {
-        True: "; the model looks freshly initialised: every norm layer is at its initial value",
-        False: "; the model does not look freshly initialised: its norm layers hold trained values",
+        True: "; the weights at the start look as an initialiser leaves them",
+        False: "; the weights at the start do not look as an initialiser leaves them, so something was loaded",
         None: "",
     }[history.context.model.looks_fresh]
     return f"no checkpoint was named (add PretrainLoadVerifier(checkpoint=...)){look}"

@@ -6,14 +6,13 @@ accuracy of always naming the most frequent class.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from statistics import median
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
-from lightning_diag.history import Count, PretrainFacts, RunHistory, Series
+from lightning_diag.history import ClassRow, Count, PretrainFacts, RunHistory, Series
 from lightning_diag.words import number, of, percent
 
 ALPHA = 0.01
@@ -23,13 +22,18 @@ rate measured on healthy random configurations stays below one in a hundred."""
 
 
 def counts(history: RunHistory, stage: str) -> list[tuple[int, Count]]:
-    """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one; ``probe`` is the one of training."""
+    """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one; ``probe`` is the one of training.
+
+    The first batches of a sorted training set hold one or two classes: a probe made of them says nothing of the others.
+    """
+    if stage == "probe" and history.context.data.train.sorted_batches:
+        return []
     if stage == "probe" and not history.stage(stage):
         sizes, rates = dict(history.series("probe/train_n").finite), history.series("probe/train_acc").finite
         return [
             (e, Count(k=round(rate * sizes[e]), n=int(sizes[e]))) for e, rate in rates if _countable(sizes.get(e), rate)
         ]
-    return [(epoch, record.correct) for epoch, record in history.stage(stage) if record.correct and record.correct.n]
+    return list(history.counts(stage))
 
 
 def _countable(size: float | None, rate: float) -> bool:
@@ -44,8 +48,9 @@ def final_count(history: RunHistory, stage: str) -> Count | None:
 
 def best_count(history: RunHistory, stage: str) -> tuple[int, Count] | None:
     """(epoch, accuracy) of the best evaluation, the earliest of equals."""
-    found = counts(history, stage)
-    return max(found, key=lambda pair: (pair[1].rate, -pair[0])) if found else None
+    if stage != "probe":
+        return history.best_count(stage)
+    return max(counts(history, stage), key=lambda pair: (pair[1].rate, -pair[0]), default=None)
 
 
 def count_from(history: RunHistory, epoch: int) -> Count | None:
@@ -93,25 +98,65 @@ def trivial_rate(history: RunHistory, stage: str = "val") -> float | None:
 def above_trivial(history: RunHistory, stage: str) -> float | None:
     """p-value that the best evaluation of ``stage`` is no better than trivial, corrected for the number of looks."""
     best, rate = best_count(history, stage), trivial_rate(history, stage)
-    if best is None or rate is None:
+    if best is None or rate is None or rate >= 1:  # of one class nothing can be better than trivial
         return None
-    return statistics.corrected(statistics.binomial(best[1], rate, "greater"), len(counts(history, stage)))
+    p_value = statistics.binomial(best[1], rate, "greater")
+    return statistics.corrected(p_value, len(counts(history, stage)))
 
 
 def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bool | None:
     """Whether ``stage`` was ever established to be better than trivial; None when nothing recorded tells.
 
-    Accuracy decides where it was counted; else the loss, which must have come 10 % below the trivial one (a model that
-    only learns the class frequencies reaches it, and one that learns anything else soon passes below). For CTC, where
-    whole lines are counted, the loss against the trivial one, else the token error rate.
+    Accuracy decides where it was counted, and with it the answers by class: among 95 % of one class no accuracy is
+    much above trivial, and telling the other one apart is learning all the same. Else the loss, which must have come
+    10 % below the trivial one (a model that only learns the class frequencies reaches it, and one that learns anything
+    else soon passes below). For CTC, where whole lines are counted, the loss against the trivial one, else the token
+    error rate.
     """
     if history.context.task == "ctc":
         return _ctc_learned(history, stage)
+    if history.context.task == "dense" and counts(history, stage):
+        return _dense_learned(history, stage)
     p_value = above_trivial(history, stage)
     if p_value is not None:
-        return p_value < alpha
+        return statistics.corrected(min(p_value, _association(history, stage)), 2) < alpha
     best, trivial = history.series(f"{stage}/loss").best("min"), trivial_loss(history)
     return best[1] < 0.9 * trivial if best and trivial else None
+
+
+def _association(history: RunHistory, stage: str) -> float:
+    """p-value that the last answers by class have nothing to do with the labels; 1 where classes were not counted."""
+    rows = _last_rows(history, stage)
+    return statistics.association(_cells(rows)) if _partition(rows) else 1.0
+
+
+def _last_rows(history: RunHistory, stage: str) -> tuple[ClassRow, ...]:
+    return next((record.classes for _, record in reversed(history.stage(stage)) if record.classes), ())
+
+
+def _partition(rows: Sequence[ClassRow]) -> bool:
+    """Whether each sample has one label and one answer (not so with several labels per sample)."""
+    return bool(rows) and sum(row.predicted for row in rows) == sum(row.support for row in rows)
+
+
+def _cells(rows: Sequence[ClassRow]) -> list[tuple[int, int, int]]:
+    return [(row.support, row.predicted, row.correct) for row in rows]
+
+
+AGREEMENT = 0.1
+"""Part of the errors of an answer that ignores the input which a dense model must avoid to have learned something."""
+
+
+def _dense_learned(history: RunHistory, stage: str) -> bool | None:
+    """For dense tasks a size of effect decides: positions depend on each other, so that any test of them passes.
+
+    Cohen's kappa of the last answers by class, else the errors against those of always naming the largest class.
+    """
+    rows = _last_rows(history, stage)
+    if _partition(rows):
+        return statistics.kappa(_cells(rows)) >= AGREEMENT
+    best, rate = best_count(history, stage), trivial_rate(history, stage)
+    return None if best is None or rate is None else 1 - best[1].rate < (1 - AGREEMENT) * (1 - rate)
 
 
 def _ctc_learned(history: RunHistory, stage: str) -> bool | None:
@@ -122,9 +167,49 @@ def _ctc_learned(history: RunHistory, stage: str) -> bool | None:
     return bool(ratio and ratio[1] < 0.9) or bool(errors and errors[1] < 0.95)
 
 
+def first_sight(history: RunHistory) -> tuple[int, Count, float] | None:
+    """(epoch, running training accuracy, p-value that it is chance) of the epoch that saw each sample for the first time.
+
+    No sample was seen before, so that this measures generalisation within the training set. None where the run was
+    resumed, or training was not counted.
+    """
+    rate, found = trivial_rate(history, "train"), counts(history, "train")
+    resumed = history.context.resumed_epoch
+    if rate is None or not found or (resumed is not None and found[0][0] >= resumed):
+        return None  # (a resume that restored the history has kept the first epoch)
+    epoch, count = found[0]
+    p_values = [statistics.binomial(count, rate, "greater")]
+    record = history.stage("train")[0][1]
+    if _partition(record.classes):
+        p_values.append(statistics.association(_cells(record.classes)))
+    return epoch, count, statistics.corrected(min(p_values), len(p_values))
+
+
+def train_rate(history: RunHistory) -> float:
+    """The best training accuracy that was counted; 1 where none was."""
+    found = [best[1].rate for stage in ("train", "probe") if (best := best_count(history, stage))]
+    return max(found, default=1.0)
+
+
+def could_be_good(history: RunHistory, stage: str, goal: float = 1.0) -> bool:
+    """Whether the last count leaves open that ``stage`` got half of the way from trivial to ``goal``; False without counts.
+
+    That 8 of 10 are not established to be better than chance does not say that they are chance.
+    """
+    last, rate = final_count(history, stage), trivial_rate(history, "val" if stage == "val" else "train")
+    return last is not None and rate is not None and statistics.wilson(last).high > (rate + goal) / 2
+
+
 def late(values: Sequence[float], most: int = 3) -> float:
     """Median of the last ``most`` values: one odd evaluation at the end does not decide."""
     return float(median(values[-most:]))
+
+
+def since_above(series: Series, limit: float) -> int | None:
+    """The epoch from which ``series`` stays at ``limit`` or above to its end; None when its last value is below."""
+    below = [i for i, value in enumerate(series.values) if value < limit]
+    first = below[-1] + 1 if below else 0
+    return series.epochs[first] if first < len(series) else None
 
 
 def after(series: Series, epoch: int) -> Series:
@@ -161,19 +246,6 @@ STAGE_NAMES = {"val": "validation", "train": "training"}
 """How a stage is called in a sentence."""
 
 
-def gap(history: RunHistory) -> tuple[Count, Count] | None:
-    """(training, validation) accuracy at the end, by the measure of training that establishes more of a gap.
-
-    The running accuracy rests on all samples, and dropout and moving weights lower it; the probe in eval mode has neither
-    fault and few samples. Each understates the gap in its own way.
-    """
-    val = final_count(history, "val")
-    both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
-    if val is None or not both:
-        return None
-    return max(both, key=lambda count: statistics.difference(count, val).low), val
-
-
 def steps_per_epoch(history: RunHistory) -> int | None:
     """Optimiser steps per epoch, from the recorded steps or the loader."""
     batches = history.context.data.train.batches
@@ -190,6 +262,7 @@ def pretrained(history: RunHistory) -> PretrainFacts | None:
 def stuck(history: RunHistory) -> bool | None:
     """Whether training got nowhere: no better than an answer that ignores the input; None when nothing tells.
 
+    One sign of learning is enough: the probe holds few samples, and what answers new samples has learned something.
     For CTC the loss against the trivial one, else a token error rate that stays above 95 %.
     """
     ratio = history.series("ctc/train/loss_ratio").finite or history.series("ctc/val/loss_ratio").finite
@@ -198,9 +271,10 @@ def stuck(history: RunHistory) -> bool | None:
     errors = history.series("ctc/train/ter").finite or history.series("ctc/val/ter").finite
     if len(errors):
         return late(errors.values) > 0.95
-    known = learned(history, "probe")
-    known = learned(history, "train") if known is None else known
-    return None if known is None else not known
+    known = [learned(history, stage) for stage in ("probe", "train", "val")]
+    if known == [None] * 3:
+        return None
+    return True not in known and not any(could_be_good(history, stage) for stage in ("probe", "train"))
 
 
 def movement(history: RunHistory) -> float | None:
@@ -213,27 +287,3 @@ def loss_scale(history: RunHistory) -> float | None:
     """What there was to learn, in nats: the trivial loss, else the first training loss."""
     first = history.series("loss/first").finite.values or history.series("train/loss").finite.values
     return trivial_loss(history) or (first[0] if first else None)
-
-
-def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:
-    """(epoch, training, validation) of the evaluations where validation is established to be ahead by ``margin``.
-
-    When the module has neither dropout nor batch normalisation, training accuracy is the running one of the *following*
-    epoch, which the weights only improve; else that of the probe in eval mode.
-    """
-    val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
-    running = counts(history, "train")
-    if _plain(history) and len(running) > 1:
-        probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
-    pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
-    return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]
-
-
-def _plain(history: RunHistory) -> bool:
-    """Whether training and eval mode are the same to the module."""
-    return history.context.model.dropout is False and history.context.model.batch_norm is False
-
-
-def training_measure(history: RunHistory) -> str:
-    """What :func:`validation_ahead` compared validation with, as a clause."""
-    return "in the following epoch" if _plain(history) and len(counts(history, "train")) > 1 else "in eval mode"

@@ -22,22 +22,27 @@ def circumstances(history: RunHistory, epoch: int) -> list[Evidence]:
         out.append(
             Evidence(
                 signal="train/acc",
-                text=f"training was at {percent(train.rate)} in that epoch: fast learning, not a broken model",
+                text=f"training was at {percent(train.rate)} in that epoch: it learned fast while validation fell",
                 epoch=epoch,
                 observed=train.rate,
             )
         )
-    optim = history.context.optim
-    at = history.record(epoch)
-    lr = (at.values.get("lr") if at else None) or optim.lr
-    if lr is not None:
-        schedule = f" with {optim.scheduler}" if optim.scheduler else ""
-        out.append(
-            Evidence(
-                signal="lr", text=f"learning rate {number(lr)}{schedule}, no warm-up recorded", epoch=epoch, observed=lr
-            )
-        )
+    now, before = rates(history, epoch)
+    if now is not None:
+        scheduler = history.context.optim.scheduler
+        schedule = f" with {scheduler}" if scheduler else ""
+        old = f", {number(before)} before the resume" if before is not None else ""
+        text = f"learning rate {number(now)}{schedule}{old}, no warm-up recorded"
+        out.append(Evidence(signal="lr", text=text, epoch=epoch, observed=now, expected=before))
     return out
+
+
+def rates(history: RunHistory, epoch: int) -> tuple[float | None, float | None]:
+    """Learning rate of ``epoch``, and of the last recorded epoch before the resume; None where not recorded."""
+    lrs = dict(history.series("lr").finite)
+    resumed = history.context.resumed_epoch or 0
+    before = [lr for e, lr in lrs.items() if e < resumed]
+    return lrs.get(epoch, history.context.optim.lr), before[-1] if before else None
 
 
 def not_excluded(history: RunHistory) -> list[tuple[str, str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.reading import after, count_from, final_count, late
-from lightning_diag.words import of
+from lightning_diag.words import of, percent
 
 
 def rose(best: float, rising: Series, share: float) -> bool:
@@ -37,10 +40,62 @@ def training_improved(history: RunHistory, epoch: int) -> bool:
     return len(accuracy) >= 2 and late(accuracy.values) >= accuracy.values[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """Validation accuracy from the epoch of the lowest loss to the end.
+
+    Attributes:
+        then, now: the two rates. text: both, as counts where they were counted.
+        rose: the rise is established. fell: it fell by more than one evaluation strays by.
+    """
+
+    then: float
+    now: float
+    text: str
+    rose: bool
+    fell: bool
+
+
+def accuracy_since(history: RunHistory, epoch: int) -> Course | None:
+    """What validation accuracy did since ``epoch``; None when it was not recorded in both.
+
+    Counts are compared by Fisher's exact test and the standard error of one evaluation, bare rates by the noise of
+    their own series.
+    """
+    first, last = count_from(history, epoch), final_count(history, "val")
+    if first is not None and last is not None:
+        error = math.sqrt(max(first.rate * (1 - first.rate), 1e-9) / first.n)
+        return Course(
+            then=first.rate,
+            now=last.rate,
+            text=f"{of(first)} → {of(last)}",
+            rose=last.rate > first.rate and statistics.fisher(first, last) < ESTABLISHED,
+            fell=first.rate - last.rate > error,
+        )
+    whole = history.series("val/acc").finite
+    rates = after(whole, epoch).values
+    if len(rates) < 2:
+        return None
+    strays = statistics.noise(whole.values)
+    return Course(
+        then=rates[0],
+        now=rates[-1],
+        text=f"{percent(rates[0])} → {percent(rates[-1])}",
+        rose=rates[-1] - rates[0] > SIGMAS * strays,
+        fell=rates[0] - rates[-1] > strays,
+    )
+
+
+ESTABLISHED = 0.05
+"""Level of the one comparison that is made: the customary one."""
+SIGMAS = 3.0
+"""Standard deviations of the series that a rise of uncounted rates must exceed to be established."""
+
+
 def accuracy_against(history: RunHistory, epoch: int) -> tuple[Evidence, ...]:
     """Validation accuracy that did not fall speaks for mere over-confidence."""
-    then, now = count_from(history, epoch), final_count(history, "val")
-    if then is None or now is None or now.rate < then.rate:
+    course = accuracy_since(history, epoch)
+    if course is None or course.now < course.then:
         return ()
-    text = f"validation accuracy did not fall with it: {of(then)} in epoch {epoch}, {of(now)} at the end"
-    return (Evidence(signal="val/acc", text=text, observed=now.rate, expected=then.rate),)
+    text = f"validation accuracy did not fall with it: {course.text}"
+    return (Evidence(signal="val/acc", text=text, observed=course.now, expected=course.then),)

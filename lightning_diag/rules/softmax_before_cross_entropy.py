@@ -29,24 +29,30 @@ class SoftmaxBeforeCrossEntropy(Rule):
             and "logits" not in (model.loss_name or "")
         ):
             return None
-        number_of_classes = classes(history) or 2
-        floor = math.log1p((number_of_classes - 1) / math.e)
-        text = "the outputs lie in [0, 1] and sum to 1 before the softmax inside the loss"
+        sigmoid = (model.loss_name or "").startswith(("binary_cross_entropy", "bce"))
+        if sigmoid and _denies(history):
+            return None
+        squash = "sigmoid" if sigmoid else "softmax"
+        floor, of_what = _floor(history, sigmoid=sigmoid)
+        text = f"the outputs lie in [0, 1] before the {squash} inside the loss: probabilities, not logits"
         evidence = [Evidence(signal="model.outputs_are_probabilities", text=text, observed=1.0, expected=0.0)]
         loss = history.series("train/loss").finite.best("min")
         if loss:
-            low = f"training loss {number(loss[1])} at best; with a second softmax it cannot pass below {number(floor)} for {number_of_classes} classes"
+            low = f"training loss {number(loss[1])} at best; with a second {squash} it cannot pass below {number(floor)}{of_what}"
             evidence.append(Evidence(signal="train/loss", text=low, epoch=loss[0], observed=loss[1], expected=floor))
         return self.finding(
             severity="error",
             confidence=0.98,
             claim="established",
-            title="Softmax is applied twice",
-            summary=f"The loss applies softmax to probabilities: {text}.",
+            title=f"{squash.capitalize()} is applied twice",
+            summary=f"The loss applies {squash} to probabilities: {text}.",
             evidence=tuple(evidence),
             why=f"The loss cannot fall below {number(floor)} and gradients become small when the model is sure: slow, weak training.",
-            actions=("return logits from forward, without softmax", "apply softmax only where probabilities are shown"),
-            next_test="remove the softmax and train for two epochs: the loss passes below the floor",
+            actions=(
+                f"return logits from forward, without {squash}",
+                f"apply {squash} only where probabilities are shown",
+            ),
+            next_test=f"remove the {squash} and train for two epochs: the loss passes below the floor",
             scope="train",
             explains=(
                 "LD103",
@@ -62,3 +68,17 @@ class SoftmaxBeforeCrossEntropy(Rule):
                 "LD208",
             ),
         )
+
+
+def _floor(history: RunHistory, *, sigmoid: bool) -> tuple[float, str]:
+    """What the loss cannot pass below when its input lies in [0, 1], and for what."""
+    if sigmoid:  # an output of 0 is read as one half: -ln(1 / 2) for every negative answer
+        return math.log(2), " for negative answers"
+    number_of_classes = classes(history) or 2
+    return math.log1p((number_of_classes - 1) / math.e), f" for {number_of_classes} classes"
+
+
+def _denies(history: RunHistory) -> bool:
+    """Whether a binary model ever answers no at the end: the output of a sigmoid, read as a logit, never does."""
+    rows = next((record.classes for _, record in reversed(history.stage("val")) if record.classes), ())
+    return history.context.task == "binary" and any(row.index == 0 and row.predicted for row in rows)

@@ -69,6 +69,7 @@ class SortedBatches(Rule):
                 "LD111",
                 "LD106",
                 "LD201",
+                "LD606",
                 "LD607",
                 "LD208",
             ),

@@ -8,7 +8,8 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.splits import harm_of_shift, means_differ, scale_differs, told_apart
+from lightning_diag.rules.splits import AUC, SCALE, SMD, harm_of_shift, means_differ, scale_differs, told_apart
+from lightning_diag.words import number, p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +20,11 @@ class SplitShift(Rule):
     name: ClassVar[str] = "split-shift"
     needs: ClassVar[tuple[str, ...]] = ("data.train.input_std|data.shift_smd|data.shift_auc",)
 
-    scale: float = 2.0
+    scale: float = SCALE
     """Factor between the spreads of the inputs, or distance of their means in spreads, that no random split makes."""
-    smd: float = 0.3
+    smd: float = SMD
     """Mean standardised difference of the feature means; random splits of n samples have about 0.8 * sqrt(2 / n), 0.15 for 60."""
-    auc: float = 0.85
+    auc: float = AUC
     """Area under the curve of a classifier that tells the splits apart: 0.5 is what random splits give."""
     alpha: float = 0.01
     """p-value of the two-sample (permutation) test that must go with ``smd`` or ``auc``, where it was run; with 500
@@ -38,7 +39,7 @@ class SplitShift(Rule):
         stretched = scale_differs(history, self.scale)
         found = stretched or means_differ(history, self.smd, self.alpha) or told_apart(history, self.auc, self.alpha)
         if found is None:
-            return None
+            return self._slight(history)
         harm = harm_of_shift(history, self.gap, self.loss)
         if history.context.data.train.augmented and not harm:
             return None  # what augmentation does to the training inputs
@@ -82,4 +83,30 @@ class SplitShift(Rule):
             if harm
             else (),
             excludes=("LD606",),
+        )
+
+    def _slight(self, history: RunHistory) -> Finding | None:
+        """The test tells the splits apart, by less than matters: not clear, and nothing to act on."""
+        data = history.context.data
+        p_value = data.shift_pvalue
+        if p_value is None or p_value >= self.alpha or data.train.augmented:
+            return None
+        parts = [f"area under the curve {number(data.shift_auc)}"] if data.shift_auc is not None else []
+        parts += (
+            [f"feature means {number(data.shift_smd)} standard deviations apart"] if data.shift_smd is not None else []
+        )
+        text = f"a two-sample test tells them apart ({', '.join([*parts, p(p_value)])}), by less than matters"
+        return self.finding(
+            severity="info",
+            confidence=0.6,
+            claim="established",
+            title="Training and validation inputs differ slightly",
+            summary=f"The two splits are not alike: {text}.",
+            evidence=(
+                Evidence(signal="data.shift_pvalue", text=text, observed=p_value, expected=self.alpha, p_value=p_value),
+            ),
+            why="A small difference between the splits can grow with new data: later recordings, other people.",
+            actions=("look how the splits were made: by time, source or person, or at random",),
+            next_test="train a classifier to tell the splits apart, and look at the features that it uses",
+            scope="data",
         )

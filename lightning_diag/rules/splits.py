@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.reading import gap, late, loss_scale
+from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.reading import ALPHA, late, loss_scale
 from lightning_diag.words import number, of
 
 
 def harm_of_shift(history: RunHistory, gap_from: float, loss_from: float) -> str:
     """What it costs, as a clause; empty when nothing shows it."""
     ends = gap(history)
-    if ends and statistics.difference(*ends).low > gap_from:
+    apart = gap_interval(history)
+    if ends and apart and apart.low > gap_from:
         return f"training {of(ends[0])}, validation {of(ends[1])}"
     train = history.series("probe/train_loss").finite or history.series("train/loss").finite
     val = history.series("val/loss").finite
@@ -69,3 +70,16 @@ def told_apart(history: RunHistory, limit: float, alpha: float) -> Evidence | No
     return Evidence(
         signal="data.shift_auc", text=text, observed=data.shift_auc, expected=0.5, p_value=data.shift_pvalue
     )
+
+
+SCALE = 2.0
+"""Factor between the spreads of the inputs, or distance of their means in spreads, that no random split makes."""
+SMD = 0.3
+"""Mean standardised difference of the feature means; random splits of n samples have about 0.8 * sqrt(2 / n), 0.15 for 60."""
+AUC = 0.85
+"""Area under the curve of a classifier that tells the splits apart: 0.5 is what random splits give."""
+
+
+def looks_different(history: RunHistory) -> bool:
+    """Whether the inputs of the two splits are told apart by any of the three signs."""
+    return any((scale_differs(history, SCALE), means_differ(history, SMD, ALPHA), told_apart(history, AUC, ALPHA)))

@@ -24,7 +24,7 @@ class StillImproving(Rule):
 
     per_epoch: float = 0.02
     """Fall per evaluation at the end, as a share of what there was to learn (the trivial or first loss): ten more such
-    evaluations would gain a fifth of it."""
+    evaluations would gain a fifth of it. Where less than a fifth is left, they cannot, and it is only worth knowing."""
     notable: float = 0.005
     """Share from which it is worth knowing (``info``): a hundred more evaluations would gain half of it at most."""
 
@@ -37,12 +37,14 @@ class StillImproving(Rule):
         if share is None or share < self.notable:
             return None
         text = f"validation loss {number(loss.values[-2])} → {number(loss.values[-1])} in the last evaluation, its best"
+        left = loss.values[-1] / max(trivial_loss(history) or 0.0, loss.values[0])
+        steep = share >= self.per_epoch and left >= TEN * self.per_epoch
         return self.finding(
-            severity="warning" if share >= self.per_epoch else "info",
-            confidence=0.9 if share >= self.per_epoch else 0.6,
+            severity="warning" if steep else "info",
+            confidence=0.9 if steep else 0.6,
             claim="likely",
             title=f"Ended while validation still improved ({percent(share)} of the way per epoch)",
-            summary=f"The run ended on the steep part: {text}; each of the last evaluations gained {percent(share)} of what "
+            summary=f"{'The run ended on the steep part' if steep else 'The run ended before it levelled off'}: {text}; each of the last evaluations gained {percent(share)} of what "
             "there is to learn.",
             evidence=(
                 Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.notable),
@@ -51,8 +53,12 @@ class StillImproving(Rule):
             actions=("train longer", "if time is short, a higher learning rate with warm-up"),
             next_test="resume with ckpt_path= for as many epochs again",
             epoch=loss.epochs[-1],
-            explains=("LD301", "LD302", "LD303") if share >= self.per_epoch else (),
+            explains=("LD301", "LD302", "LD303") if steep else (),
         )
+
+
+TEN = 10
+"""Further evaluations that a user may be expected to wait for."""
 
 
 def rate_of_fall(history: RunHistory, loss: Series) -> float | None:

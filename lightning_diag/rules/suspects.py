@@ -24,7 +24,7 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
     last, best, rate = final_count(history, "val"), best_count(history, "val"), trivial_rate(history)
     if last and best and rate:
         p_value = statistics.binomial(last, rate, "greater")
-        text = f"validation {of(last)} is chance ({percent(rate)}, {p(p_value)}), {of(best[1])} at best"
+        text = f"validation {of(last)} is not better than chance ({percent(rate)}, {p(p_value)}), {of(best[1])} at best"
         out.append(Evidence(signal="val/acc", text=text, observed=last.rate, expected=rate, p_value=p_value))
     loss, trivial = history.series("val/loss").finite, trivial_loss(history)
     if len(loss) and trivial:

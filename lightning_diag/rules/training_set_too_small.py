@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import classes, gap
+from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.reading import classes
 from lightning_diag.words import number, points
 
 
@@ -31,21 +31,24 @@ class TrainingSetTooSmall(Rule):
         size, number_of_classes = history.context.data.train.size, classes(history)
         if not size or not number_of_classes:
             raise CannotTellError("the number of classes is not known")
-        each = size / number_of_classes
+        lines = history.series("ctc/train/tokens_per_line").values
+        each = size * (lines[-1] if lines else 1.0) / number_of_classes  # a line is a sample of each of its tokens
+        what = "times each token" if lines else "per class"
         if each >= self.per_class:
             return None
         ends = gap(history)
-        harm = bool(ends) and statistics.difference(*ends).low > self.gap if ends else False
+        apart = gap_interval(history)
+        harm = ends is not None and apart is not None and apart.low > self.gap
         parameters = history.context.model.trainable
         beside = f", {number(round(parameters / size))} trainable parameters per sample" if parameters else ""
-        text = f"{size:,} training samples, {each:.0f} per class{beside}"
-        apart = f"; training is {points(ends[0].rate - ends[1].rate)} better than validation" if ends and harm else ""
+        text = f"{size:,} training samples, {each:.0f} {what}{beside}"
+        better = f"; training is {points(ends[0].rate - ends[1].rate)} better than validation" if ends and harm else ""
         return self.finding(
             severity="warning" if harm else "info",
             confidence=0.8 if harm else 0.6,
             claim="likely" if harm else "not established",
-            title=f"{each:.0f} training samples per class",
-            summary=f"The training set is small for its task: {text}{apart}.",
+            title=f"{each:.0f} training samples {'per token' if lines else 'per class'}",
+            summary=f"The training set is small for its task: {text}{better}.",
             evidence=(Evidence(signal="data.train.size", text=text, observed=each, expected=self.per_class),),
             why="A model can memorise so few samples without finding what they have in common.",
             actions=(
@@ -55,4 +58,5 @@ class TrainingSetTooSmall(Rule):
             ),
             next_test="train on half of the samples: if validation hardly falls, more data will not help much",
             scope="data",
+            explains=("LD411",),  # tokens that were hardly ever seen
         )

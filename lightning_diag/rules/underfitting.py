@@ -9,7 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import after, final_count, learned, loss_scale, seen
+from lightning_diag.rules.reading import after, final_count, late, learned, loss_scale, seen, stuck
 from lightning_diag.words import of, percent
 
 
@@ -29,21 +29,34 @@ class Underfitting(Rule):
     """The training loss fell by less than this share of what there was to learn over the last third: a run of twice the
     length, at a slowing pace, would gain little more than that."""
     gap: float = 0.05
-    """A gap to validation established above this means that training fits more than it generalises: not underfitting."""
+    """A gap to validation established above this means that training fits more than it generalises; validation established
+    ahead by this means noise in training (dropout, augmentation, wrong labels). Neither is too small a model."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         if history.context.stop.status == "running":
             raise CannotTellError("the run is still going")
         both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
-        train, val = max(both, key=lambda count: count.rate, default=None), final_count(history, "val")
-        if train is None or learned(history, "train") is False:
+        train, val = self._training(history), final_count(history, "val")
+        if train is None or learned(history, "train") is False or stuck(history):
             return None
-        if min(1 - statistics.wilson(count).high for count in both) < self.error or not self._level(history):
+        if 1 - statistics.wilson(train).high < self.error or not self._level(history) or self._few_errors(history):
             return None
-        if val and not -self.gap <= self._apart(train, val) <= self.gap:
+        if val and any(not -self.gap <= self._apart(count, val) <= self.gap for count in both):
             return None
         return self._found(history, train, val)
+
+    def _few_errors(self, history: RunHistory) -> bool:
+        """For CTC, where whole lines are counted: few wrong tokens spoil many long lines."""
+        errors = history.series("ctc/train/ter").finite
+        return bool(len(errors)) and late(errors.values) < self.error
+
+    def _training(self, history: RunHistory) -> Count | None:
+        """Training accuracy: the running one, which rests on all samples, unless eval mode is established to be better."""
+        running, probe = final_count(history, "train"), final_count(history, "probe")
+        if running is None or probe is None:
+            return running or probe
+        return probe if statistics.difference(probe, running).low > 0 else running
 
     def _apart(self, train: Count, val: Count) -> float:
         """The end of the interval of the gap that is nearer to 0; 0 when the gap is not established."""
@@ -59,9 +72,13 @@ class Underfitting(Rule):
     def _found(self, history: RunHistory, train: Count, val: Count | None) -> Finding:
         beside = f", validation {of(val)}" if val else ""
         text = f"training levelled off at {of(train)}{beside}"
-        size = history.context.model.trainable
+        size, samples = history.context.model.trainable, history.context.data.train.size
+        room = bool(size and samples and size >= samples)
+        nearest = history.context.data.train.nearest_same
+        ahead = nearest is not None and statistics.difference(nearest, train).low > 0
+        hard = nearest is not None and not ahead
         return self.finding(
-            severity="warning",
+            severity="info" if room or hard else "warning",
             confidence=0.7,
             claim="likely",
             title=f"Underfitting: training stays at {percent(train.rate)}",
@@ -69,6 +86,7 @@ class Underfitting(Rule):
             evidence=(
                 Evidence(signal="train/acc", text=text, observed=train.rate, expected=1 - self.error),
                 seen(history, "train/loss", "training loss"),
+                *(_nearest(nearest, "") if ahead else ()),
                 *(
                     (Evidence(signal="model.trainable", text=f"{size:,} trainable parameters", observed=size),)
                     if size
@@ -77,6 +95,16 @@ class Underfitting(Rule):
             ),
             against=(
                 Evidence(signal="train/loss", text="labels that contradict each other would level off in the same way"),
+                *(_nearest(nearest, "no better: ") if hard else ()),
+                *(
+                    (
+                        Evidence(
+                            signal="model.trainable", text="as many parameters as samples could learn them by heart"
+                        ),
+                    )
+                    if room
+                    else ()
+                ),
             ),
             why="What the model cannot fit on its own training data it cannot do on new data.",
             actions=(
@@ -88,3 +116,11 @@ class Underfitting(Rule):
             explains=("LD302", "LD303"),
             excludes=("LD201", "LD205", "LD203"),
         )
+
+
+def _nearest(count: Count | None, prefix: str) -> tuple[Evidence, ...]:
+    """What answering with the nearest other training sample gets, which lacks no capacity."""
+    if count is None:
+        return ()
+    text = f"{prefix}answering with the nearest other training sample gets {of(count)}"
+    return (Evidence(signal="data.train.nearest_same", text=text, observed=count.rate),)

@@ -1,20 +1,23 @@
-"""LD608: validation labels that are a permutation of the right ones."""
+"""LD608: validation labels that are a permutation of the right ones, or have nothing to do with the inputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import gap
+from lightning_diag.rules.gaps import gap
+from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, first_sight, learned, train_rate
+from lightning_diag.rules.splits import looks_different
 from lightning_diag.words import listed, of, percent
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationLabelsWrong(Rule):
-    """Classes of the validation set are mapped onto each other: its label map differs from that of training."""
+    """The labels of validation are mapped differently from those of training, or do not belong to their inputs."""
 
     code: ClassVar[str] = "LD608"
     name: ClassVar[str] = "validation-labels-wrong"
@@ -39,8 +42,12 @@ class ValidationLabelsWrong(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         matrix = next((r.matrix for _, r in reversed(history.stage("val")) if r.matrix), ())
-        if not matrix:
+        found = (self._mapped(history, matrix) if matrix else None) or self._unrelated(history)
+        if found is None and not matrix:
             raise CannotTellError("no confusion matrix was recorded (more than 64 classes, or no predictions)")
+        return found
+
+    def _mapped(self, history: RunHistory, matrix: tuple[tuple[int, ...], ...]) -> Finding | None:
         to = _assignment(matrix)
         moved = [i for i, j in enumerate(to) if i != j and self._renamed(matrix, i, j)]
         total = sum(map(sum, matrix))
@@ -52,21 +59,71 @@ class ValidationLabelsWrong(Rule):
         now, then = Count(k=hit, n=total), Count(k=mapped, n=total)
         names = listed([f"{history.class_name(i)} is answered with {history.class_name(to[i])}" for i in moved], 3)
         text = f"validation {of(now)}, and {of(then)} if classes are renamed ({names})"
-        return self.finding(
-            severity="error",
+        return self._found(
             confidence=0.97,
             claim="established",
             title=f"Validation labels are mapped differently: {percent(now.rate)} becomes {percent(then.rate)} after renaming",
             summary=f"The label map of validation differs from that of training: {text}.",
             evidence=(Evidence(signal="val/matrix", text=text, observed=now.rate, expected=then.rate),),
-            why="The model is right and counted as wrong; its confidence makes the loss huge.",
             actions=(
                 "compare class_to_idx of both data sets",
                 "build one label map, from a sorted list of all classes, and use it in both",
             ),
+        )
+
+    def _unrelated(self, history: RunHistory) -> Finding | None:
+        """New training samples are answered well and validation samples are not: their labels say nothing about them."""
+        first, best = first_sight(history), best_count(history, "val")
+        if first is None or best is None or learned(history, "val") is not False or looks_different(history):
+            return None
+        if could_be_good(history, "val", train_rate(history)):
+            return None
+        epoch, count, p_value = first
+        behind = best[1].rate < count.rate and statistics.fisher(count, best[1]) < ALPHA
+        if p_value >= ALPHA or not behind or learned(history, "probe") is False:
+            return None
+        text = (
+            f"training samples seen for the first time were answered {of(count)}, validation never above {of(best[1])}"
+        )
+        return self._found(
+            confidence=0.8,
+            claim="likely",
+            title="Validation labels do not belong to their inputs",
+            summary=f"The model does new samples of the training set and none of validation: {text}, which is chance.",
+            evidence=(
+                Evidence(
+                    signal="train/acc",
+                    text=text,
+                    epoch=epoch,
+                    observed=count.rate,
+                    expected=best[1].rate,
+                    p_value=p_value,
+                ),
+            ),
+            against=(
+                Evidence(
+                    signal="data.val",
+                    text="not excluded: a validation set of another population (people, sites, devices)",
+                ),
+                Evidence(
+                    signal="data.train.distinct",
+                    text="not excluded: near copies within the training set, which make first looks easy",
+                ),
+            ),
+            actions=(
+                "check how inputs and labels of validation are joined: file order, sorting, shuffling one without the other",
+                "hold out part of the training set, and validate on that in the meantime",
+            ),
+        )
+
+    def _found(self, **of_kind: Any) -> Finding:
+        return self.finding(
+            severity="error",
+            why="The model is right and counted as wrong; its confidence makes the loss huge.",
             next_test="print 20 validation samples with the name of their label and of the prediction",
             scope="data",
-            explains=("LD201", "LD202", "LD203", "LD207", "LD302", "LD303", "LD602", "LD607", "LD208"),
+            explains=("LD201", "LD202", "LD203", "LD207", "LD302", "LD303", "LD602", "LD607", "LD208", "LD601"),
+            **of_kind,
         )
 
 

@@ -58,7 +58,7 @@ class ValidationSetTooSmall(Rule):
             actions=(
                 "k-fold cross-validation",
                 "more validation samples",
-                "do not choose epochs by this accuracy; use the loss, or paired predictions",
+                "do not rank epochs by single evaluations; compare predictions paired by sample",
             ),
             next_test="repeat the run with three other splits: the spread of the best accuracy is what one split cannot see",
             scope="val",

@@ -31,7 +31,8 @@ class VanishingGradient(Rule):
         if not len(ratio):
             raise CannotTellError("no finite gradient ratio")
         typical = median(ratio.values[: max(3, len(ratio) // 2)])
-        if typical > self.ratio or stuck(history) is False:
+        # layers thin a gradient out; exactly 0 means an input of zeros, or units that are dead
+        if typical > self.ratio or typical == 0 or stuck(history) is False:
             return None
         text = f"the gradient of the first weight matrix is {number(typical)} of that of the last"
         return self.finding(

@@ -30,18 +30,19 @@ class WeightDecayTooHigh(Rule):
         norm, decay = history.series("param/norm").finite, history.context.optim.weight_decay
         if len(norm) < 2 or norm.values[0] <= 0 or decay == 0.0:
             return None
-        left = norm.values[-1] / max(norm.values)
+        largest = max(*norm.values, _before_decay(history))
+        left = norm.values[-1] / largest
         if left > self.left or stuck(history) is False:
             return None
         by = f" with weight decay {number(decay)}" if decay else ""
-        text = f"the norm of the weights fell from {number(max(norm.values))} to {number(norm.values[-1])}{by}"
+        text = f"the norm of the weights fell from {number(largest)} to {number(norm.values[-1])}{by}"
         return self.finding(
             severity="error",
             confidence=0.95 if decay else 0.8,
             claim="likely",
             title=f"Weight decay too high: {percent(left)} of the weights are left",
             summary=f"Weight decay is too high: {text}, and training got nowhere.",
-            evidence=(Evidence(signal="param/norm", text=text, observed=norm.values[-1], expected=max(norm.values)),),
+            evidence=(Evidence(signal="param/norm", text=text, observed=norm.values[-1], expected=largest),),
             why="Decay pulls harder than the loss; the answers become the same for every input.",
             actions=(
                 "weight decay 10 to 1000 times lower (1e-4 for SGD, 1e-2 for AdamW are usual)",
@@ -67,3 +68,14 @@ class WeightDecayTooHigh(Rule):
                 "LD412",
             ),
         )
+
+
+def _before_decay(history: RunHistory) -> float:
+    """Smallest norm that the weights can have had before an epoch took most of it away.
+
+    Norms are recorded at the end of epochs, and strong decay is done within the first. An update of ``r`` times the
+    weights that are left means that there were at least ``r - 1`` times as many before (triangle inequality).
+    """
+    norms = dict(history.series("param/norm").finite)
+    ratios = history.series("update/ratio").finite
+    return max(((ratio - 1.0) * norms[epoch] for epoch, ratio in ratios if epoch in norms), default=0.0)

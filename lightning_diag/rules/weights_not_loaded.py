@@ -41,7 +41,7 @@ class WeightsNotLoaded(Rule):
             why="The run trains from a random start while its settings are meant for fine-tuning.",
             actions=(
                 load_action(facts),
-                "make loading strict (`strict=True`), so that it fails instead of skipping",
+                "check what loading returns: `missing_keys` should hold nothing but the new head, `unexpected_keys` nothing",
                 "train again from the start: what this run learned says nothing about the pretrained model",
             ),
             next_test="load with the line above and run one step: PretrainLoadVerifier must then answer “loaded”",

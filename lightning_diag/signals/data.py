@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lightning_diag.history import Count, DataFacts
+from lightning_diag.signals.neighbours import same_label_as_nearest
 from lightning_diag.signals.purity import purity_facts
 from lightning_diag.signals.split import Floats, SplitWatch
 from lightning_diag.signals.two_sample import compare, near_copies
@@ -39,9 +40,9 @@ class DataSignals:
         """Begin an epoch of ``train`` or ``val``."""
         self.splits[stage].start()
 
-    def batch(self, stage: str, batch: Any, target: Tensor | None = None) -> None:
-        """Look at one batch; after the first epoch this is a comparison of two integers for most batches."""
-        self.splits[stage].batch(batch, target)
+    def batch(self, stage: str, batch: Any, target: Tensor | None = None, *, binary: bool = False) -> bool:
+        """Look at one batch; whether the next one of this epoch is wanted too."""
+        return self.splits[stage].batch(batch, target, binary=binary)
 
     def finish_epoch(self) -> dict[str, float]:
         """Signals of the training epoch that ends here."""
@@ -63,6 +64,9 @@ class DataSignals:
             "train": replace(known.train, **_moments(a, train), **self._purity, **self._counts("train")),
             "val": replace(known.val, **_moments(b, val), **self._counts("val")),
         }
+        same = same_label_as_nearest(a, train.row_labels())
+        if same is not None:
+            changes["train"] = replace(changes["train"], nearest_same=Count(k=same[0], n=same[1]))
         if (augmented := _augmented(train)) is not None:
             changes["train"] = replace(changes["train"], augmented=augmented)
         changes |= _duplicates(train, val, a)

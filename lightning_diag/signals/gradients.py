@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from lightning_diag.history import Count
 from lightning_diag.signals.sampling import PairSchedule
 
-COORDINATES, TENSORS = 2**15, 16
+COORDINATES, TENSORS = 2**13, 16
 """Coordinates of a gradient that are compared with the next one, evenly spaced over the largest tensors. The cosine of two
-random directions in 32,768 dimensions is 0 with a standard deviation of 0.006."""
+random directions in 8,192 dimensions is 0 with a standard deviation of 0.011."""
 KEPT_CHECKS = 32
 """Steps at the start of the run at which is checked that gradients were zeroed; a loop that forgets does so always."""
 
@@ -80,17 +81,20 @@ class GradientSignals:
             return
         self._look()
 
-    def before_backward(self) -> None:
+    def before_backward(self) -> bool:
         """Look whether the gradient of an earlier step is still there, from ``on_before_backward``.
 
         Only the first backward pass after an optimiser step is looked at, so that accumulation is not taken for it.
+
+        Returns:
+            Whether the next backward pass is wanted too.
         """
-        if not self._stepped:
-            return
-        self._stepped = False
-        with torch.no_grad():
-            grads = self._grads()
-            self._kept.append(_norms(list(grads.values())).amax() if grads else None)
+        if self._stepped:
+            self._stepped = False
+            with torch.no_grad():
+                grads = self._grads()
+                self._kept.append(_norms(list(grads.values())).amax() if grads else None)
+        return len(self._kept) < KEPT_CHECKS
 
     @property
     def kept(self) -> Count | None:
@@ -101,6 +105,31 @@ class GradientSignals:
         if not self._kept or self._several:
             return None
         return Count(k=sum(n is not None and float(n) != 0.0 for n in self._kept), n=len(self._kept))
+
+    def state(self) -> dict[str, Any]:
+        """The looks of the open epoch, at most a few dozen numbers per parameter tensor."""
+        looks = [(list(index), column.cpu()) for index, column in self._norms]
+        return {
+            "schedule": self.schedule.state(),
+            "looks": looks,
+            "cosines": [float(c) for c in self._cosines],
+            "last": None if self._last is None else self._last.cpu(),
+            "tensors": len(self.parameters),
+            "reached": list(self.reached),
+            "steps": self.steps,
+        }
+
+    def take_up(self, state: Mapping[str, Any], *, same_epoch: bool) -> None:
+        """Go on from :meth:`state`; its looks only within the same epoch and for the same parameters."""
+        self.schedule.take_up(state["schedule"], same_epoch=same_epoch)
+        if state["tensors"] != len(self.parameters):
+            return
+        self.reached, self.steps = list(state["reached"]), state["steps"]
+        if same_epoch:
+            self._norms = [(tuple(index), column) for index, column in state["looks"]]
+            self._cosines = [torch.tensor(c) for c in state["cosines"]]
+            if state["last"] is not None and self.parameters:
+                self._last = state["last"].to(self.parameters[0].device)
 
     @torch.no_grad()
     def _look(self) -> None:
@@ -114,9 +143,13 @@ class GradientSignals:
                 self.reached[i] = True
         self._norms.append((index, _norms(list(grads.values()))))
         parts = [grads[i].reshape(-1)[:: self._stride] for i in self._compared if i in grads]
-        direction = _joined(parts) if parts else None
-        if direction is not None and self._last is not None and self._last.shape == direction.shape:
-            self._cosines.append(torch.cosine_similarity(self._last, direction, 0))
+        if not parts:
+            self._last = None
+            return
+        direction = _joined(parts)
+        direction /= torch.linalg.vector_norm(direction)
+        if self._last is not None and self._last.shape == direction.shape:
+            self._cosines.append(torch.dot(self._last, direction))
         self._last = direction
 
     def _grads(self) -> dict[int, Tensor]:
@@ -187,15 +220,18 @@ def block_of(name: str, depth: int = 2) -> str:
 
 def _norms(grads: list[Tensor]) -> Tensor:
     """L2 norm of each gradient as one float32 vector on the first gradient's device."""
-    return _joined([n.reshape(1) for n in torch._foreach_norm(grads, 2, dtype=torch.float32)])  # noqa: SLF001  (what torch's own clipping calls)
+    return torch.stack(_together(torch._foreach_norm(grads, 2, dtype=torch.float32)))  # noqa: SLF001  (what torch's own clipping calls)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """One float32 vector; parts of a model that is spread over devices go to the first one."""
+    """One float32 vector."""
+    return torch.cat(_together(parts)).float()
+
+
+def _together(parts: Sequence[Tensor]) -> list[Tensor]:
+    """All on the device of the first, for a model that is spread over devices."""
     first = parts[0].device
-    if any(p.device != first for p in parts):
-        parts = [p.to(first, non_blocking=True) for p in parts]
-    return torch.cat(parts).float()
+    return [p if p.device == first else p.to(first, non_blocking=True) for p in parts]
 
 
 def _left(norm: float, clip: float) -> float:

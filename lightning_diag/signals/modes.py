@@ -33,14 +33,15 @@ class ModeSignals:
         """Begin a stage of an epoch."""
         self._left = SAMPLED
 
-    def step(self, stage: str) -> None:
-        """Look at one step of ``train`` or ``val``, after it ran."""
+    def step(self, stage: str) -> bool:
+        """Look at one step of ``train`` or ``val``, after it ran; whether the next one is wanted too."""
         if self._left <= 0:
-            return
+            return False
         self._left -= 1
         any_training = any(layer.training for layer in self._layers)
         self._seen[stage] += 1
         self._right[stage] += any_training if stage == "train" else not any_training
+        return self._left > 0
 
     def count(self, stage: str) -> Count | None:
         """Steps in the expected mode of those looked at; None when none was."""

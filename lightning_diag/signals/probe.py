@@ -97,30 +97,34 @@ class ModuleProbe:
         if batches and buffer_bytes(module) > MOST_BUFFER_BYTES:
             self._give_up("the module's buffers are too large to copy")
 
-    def before(self, stage: str) -> None:
-        """Before a step: watch the parts while batches are still wanted."""
-        if self.why_not is not None or len(self._kept.get(stage, ())) >= self._wanted.get(stage, 0):
-            return
-        if self.reading is None and (stage != "train" or self._undecided):
-            return
-        self._watch = VisitWatch(self.module, None if self.reading is None else self.reading.name)
+    def wants(self, stage: str) -> bool:
+        """Whether batches of ``stage`` are still to be kept."""
+        return self.why_not is None and len(self._kept.get(stage, ())) < self._wanted.get(stage, 0)
 
-    def after(self, stage: str, observation: Any) -> None:
+    def before(self, stage: str) -> bool:
+        """Before a step: watch the parts while batches are still wanted; whether they still are."""
+        wanted = self.wants(stage)
+        if wanted and (self.reading is not None or (stage == "train" and not self._undecided)):
+            self._watch = VisitWatch(self.module, None if self.reading is None else self.reading.name)
+        return wanted
+
+    def after(self, stage: str, observation: Any) -> bool:
         """After a step: keep what the predicting part was given. Never synchronises.
 
         Args:
             stage: ``train`` or ``val``.
             observation: what the step was captured as (``preds``, ``target``, ``task`` ...), or None.
+
+        Returns:
+            Whether the next step is wanted too.
         """
-        if self._watch is None:
-            return
-        visits, self._watch = self._watch.remove(), None
-        if observation is None:
-            return
-        if self.reading is None:
-            self._find(visits, observation)
-        elif visits:
-            self._keep(stage, visits[-1], observation)
+        if self._watch is not None:
+            visits, self._watch = self._watch.remove(), None
+            if observation is not None and self.reading is None:
+                self._find(visits, observation)
+            elif observation is not None and self.reading is not None:
+                self._keep_same(stage, visits, observation, self.reading)
+        return self.wants(stage)
 
     def _find(self, visits: list[Visit], observation: Any) -> None:
         found, certain = readings(visits, observation.preds)
@@ -145,6 +149,13 @@ class ModuleProbe:
                 self.reading = reading
                 return
         self._give_up("no part of the module gives the predictions as the loss gets them")
+
+    def _keep_same(self, stage: str, visits: list[Visit], observation: Any, known: Reading) -> None:
+        """Keep the pass that gave the predictions: DDP sends the whole step through the forward of the module, too."""
+        for visit, reading in readings(visits, observation.preds)[0]:
+            if (reading.name, reading.leaf, reading.shape) == (known.name, known.leaf, known.shape):
+                return self._keep(stage, visit, observation)
+        return None
 
     def _keep(self, stage: str, visit: Visit, observation: Any) -> None:
         self._kept[stage].append(_batch(visit, observation))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 PAIRS = 6
 """Pairs of consecutive steps per epoch at most: 12 gradients give a mean norm within about 30 % of its spread."""
-LEAST, SPACING = 2, 32
-"""Pairs per epoch at least, and steps per pair beyond that. A look costs 2 to 10 % of a step, so that one pair in 32
-steps costs 0.1 to 0.6 % of the time, one in 100 steps a third of that."""
+LEAST, SPACING = 2, 64
+"""Pairs per epoch at least, and steps per pair beyond that. A look costs 2 to 6 % of a step, so that one pair in 64
+steps costs 0.1 to 0.2 % of the time."""
 FIRST = 16
 """Steps at the very start of a run that are all looked at: what goes wrong at once (a wrong scale, a wrong rate) shows
 there."""
@@ -39,6 +41,16 @@ class PairSchedule:
         self._step = -1
         self._now = self.pairs if steps is None else min(self.pairs, max(LEAST, steps // SPACING))
         self._every = 0 if steps is None else max(1, steps // self._now)
+
+    def state(self) -> list[int]:
+        """Where in the run and in the epoch the next step is."""
+        return [self._left, self._step, self._every, self._now]
+
+    def take_up(self, state: Sequence[int], *, same_epoch: bool) -> None:
+        """Go on from :meth:`state`, in the same epoch or at the start of another."""
+        self._left = state[0]
+        if same_epoch:
+            _, self._step, self._every, self._now = state
 
     def take(self) -> bool:
         """Count one step; whether it is looked at."""

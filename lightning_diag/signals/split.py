@@ -39,6 +39,7 @@ class SplitWatch:
         self._later: list[Tensor] = []
         self._nonfinite: list[Tensor] = []
         self._rows: list[Tensor] = []
+        self._row_labels: list[Tensor] | None = []
         self._row_step, self._kept = 1, 0
         self._epoch = -1
         self._batches = 0
@@ -61,23 +62,30 @@ class SplitWatch:
             return self.hashed < HASHED
         return self._epoch == 1 and self._batches < 4
 
-    def batch(self, batch: Any, target: Tensor | None) -> None:
-        """Look at one batch; in later epochs that is two comparisons for all but the first batches.
+    def batch(self, batch: Any, target: Tensor | None, *, binary: bool = False) -> bool:
+        """Look at one batch.
 
         Args:
             batch: as the step gets it.
             target: what the loss compared the predictions with.
+            binary: the target is 0 or 1 in floating point, as a binary cross entropy wants it.
+
+        Returns:
+            Whether the next batch of this epoch is wanted too.
         """
+        if self._epoch < 0:  # the rest of an epoch that a resumed run goes on with
+            return False
         wants = self.wants_inputs
         self._batches += 1
         limit = LATER_BATCHES if self._epoch else BATCHES
-        if self._batches <= limit and target is not None and _class_indices(target):
-            self.labels.append(target.detach().clone())
+        if self._batches <= limit and target is not None and _class_indices(target, binary=binary):
+            self.labels.append(target.detach().long() if binary else target.detach().clone())
         if wants:
-            self._look(batch, target)
+            self._look(batch, target, binary=binary)
+        return wants or self._batches < limit
 
     @torch.no_grad()
-    def _look(self, batch: Any, target: Tensor | None) -> None:
+    def _look(self, batch: Any, target: Tensor | None, *, binary: bool) -> None:
         inputs = find_inputs(batch, target)
         if inputs is None or not len(inputs):
             return
@@ -95,17 +103,22 @@ class SplitWatch:
         self._prints.append(marks)
         if not self.integer or inputs.dtype is torch.uint8:
             self._nonfinite.append((~sampled.isfinite()).any(1).sum())
-            self._keep(sampled)
+            self._keep(sampled, _one_per_sample(target, len(sampled), binary=binary))
         self.hashed += len(sampled)
 
-    def _keep(self, sampled: Tensor) -> None:
-        """Keep the samples of the epoch whose index is a multiple of the step."""
+    def _keep(self, sampled: Tensor, labels: Tensor | None) -> None:
+        """Keep the samples of the epoch whose index is a multiple of the step, with their labels while all have one."""
         first = -self.hashed % self._row_step
         narrow = features(sampled, KEPT_FEATURES)[first :: self._row_step].float().clone()
         self._rows.append(narrow)
         self._kept += len(narrow)
+        if labels is None:
+            self._row_labels = None
+        elif self._row_labels is not None:
+            self._row_labels.append(labels[first :: self._row_step].clone())
         if self._kept > ROWS:
             self._rows = [torch.cat(self._rows)[::2].clone()]
+            self._row_labels = self._row_labels and [torch.cat(self._row_labels)[::2].clone()]
             self._row_step *= 2
             self._kept = len(self._rows[0])
 
@@ -113,6 +126,11 @@ class SplitWatch:
         """Kept samples, (rows, features), float32 on the host."""
         kept: Floats = _host(self._rows, np.zeros((0, 0), np.float32))
         return kept
+
+    def row_labels(self) -> Longs:
+        """Class indices of :meth:`rows`; empty where a kept sample has none."""
+        marks: Longs = _host(self._row_labels or [], np.zeros(0, np.int64))
+        return marks
 
     def prints(self) -> Longs:
         """Fingerprints of the first epoch."""
@@ -142,9 +160,16 @@ class SplitWatch:
         return list(np.split(torch.cat([t.reshape(-1) for t in labels]).cpu().numpy(), sizes))
 
 
-def _class_indices(target: Tensor) -> bool:
+def _class_indices(target: Tensor, *, binary: bool) -> bool:
     column = target.dim() == 1 or (target.dim() == 2 and target.shape[1] == 1)
-    return column and not target.is_floating_point() and target.dtype is not torch.bool
+    return column and (binary or not (target.is_floating_point() or target.dtype is torch.bool))
+
+
+def _one_per_sample(target: Tensor | None, samples: int, *, binary: bool) -> Tensor | None:
+    """The labels of a batch, where each of its samples has one."""
+    if target is None or not _class_indices(target, binary=binary) or target.numel() != samples:
+        return None
+    return target.detach().reshape(-1).long()
 
 
 def _host(parts: list[Tensor], empty: Any) -> Any:

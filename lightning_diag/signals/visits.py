@@ -99,6 +99,8 @@ def outside_parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn
     """Parts that are not inside a compiled or scripted one, by dotted name, outermost first."""
     if getattr(module, "_compiled_call_impl", None) is not None or isinstance(module, torch.jit.ScriptModule):
         return
+    if getattr(module, "_compiler_ctx", None) is not None:  # a LightningModule whose steps Lightning compiled whole
+        return
     yield prefix, module
     if type(module).__name__ == "OptimizedModule":
         return

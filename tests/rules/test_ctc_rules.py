@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Count, CTCFacts, StopFacts
+from lightning_diag.history import Count, CTCFacts, MappingTest, StopFacts
 from lightning_diag.rules import RULES
 from lightning_diag.rules.ctc_common import looks, moving, on_blank_plateau, tail
 from tests.build import history
@@ -114,10 +114,14 @@ def test_memorised_and_renumbered_exclude_each_other():
         "ctc/val/ins": [0.0, 0.02, 0.02],
         "ctc/val/emit_ratio": [0.1, 1.0, 1.0],
     }
-    cases = {0.04: {"LD408"}, 0.9: {"LD407"}, None: {"LD408"}}
-    for after, expected in cases.items():
-        run = history(columns, steps=100, task="ctc", ctc=CTCFacts(blank=0, mapping_ter=after))
-        assert set(said(run)) == expected
+    chance = MappingTest(before=0.95, after=0.9, chance=0.96, p_value=0.04, lines=96)
+    mended = MappingTest(before=0.95, after=0.6, chance=0.96, p_value=0.005, lines=96)
+    confused = MappingTest(before=0.8, after=0.6, chance=0.96, p_value=0.005, lines=96)
+    slight = MappingTest(before=0.90, after=0.83, chance=0.88, p_value=0.005, lines=96)
+    said_of = ((mended, "LD408"), (chance, "LD407"), (confused, "LD407"), (slight, "LD407"), (None, "LD408"))
+    for mapping, expected in said_of:
+        run = history(columns, steps=100, task="ctc", ctc=CTCFacts(blank=0, mapping=mapping))
+        assert set(said(run)) == {expected}
     assert said(history(columns, steps=100, task="ctc"))["LD408"].confidence < 0.7
 
 
@@ -146,7 +150,12 @@ def test_healthy_is_quiet():
         },
         steps=60,
         task="ctc",
-        ctc=CTCFacts(blank=0, infeasible=Count(k=0, n=600), blank_in_targets=Count(k=0, n=3000), mapping_ter=0.04),
+        ctc=CTCFacts(
+            blank=0,
+            infeasible=Count(k=0, n=600),
+            blank_in_targets=Count(k=0, n=3000),
+            mapping=MappingTest(before=0.04, after=0.04, chance=None, p_value=1.0, lines=96),
+        ),
     )
     assert said(run) == {}
 
@@ -169,3 +178,26 @@ def test_tail_is_the_last_run_of_evaluations():
     every = looks(history({"ctc/val/ter": [0.1, 0.9, 0.1, 0.9, 0.9]}))
     assert [look.epoch for look in tail(every, lambda look, _: look.val("ter") > 0.5)] == [3, 4]
     assert tail(every, lambda look, _: False) == []
+
+
+def test_a_line_is_a_sample_of_each_of_its_tokens():
+    columns = {"ctc/train/tokens_per_line": [9.0] * 3, "ctc/val/ter": [0.3] * 3}
+    run = history(columns, rows={"val": [(20, 20, 14)] * 26}, task="ctc", train={"size": 400})
+    assert 400 / 26 < 30 < 9 * 400 / 26
+    diagnosis = diagnose(run, rules=[rule() for rule in RULES if rule.code == "LD602"])
+    assert not diagnosis.findings
+
+
+def test_an_input_of_zeros_is_no_vanishing_gradient():
+    """The first layer's weights have no gradient because there is nothing to multiply it with."""
+    run = flat(1.02, series={"grad/first_last_ratio": [0.0] * 6, "train/loss": [3.3] * 6})
+    codes = [finding.code for finding in diagnose(run).causes]
+    assert "LD107" not in codes
+    assert "LD401" in codes
+
+
+def test_wrong_lengths_explain_an_overfitting_that_they_cause():
+    checks = (("lengths-wrong", "Half of the frames. Do: frames // 2."),)
+    losses = {"train/loss": [3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05], "val/loss": [3.0, 2.2, 1.6, 1.7, 2.0, 2.6, 3.0]}
+    run = history(losses, steps=100, task="ctc", ctc=CTCFacts(blank=0, checks=checks))
+    assert diagnose(run).causes[0].code == "LD405"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_diag.history import PretrainFacts
-from lightning_diag.rules import RULES, reading
+from lightning_diag.rules import RULES, gaps, reading
 from tests.build import history
 
 
@@ -47,11 +47,11 @@ def test_one_odd_evaluation_does_not_decide() -> None:
 def test_validation_ahead_needs_eval_mode_or_a_plain_module() -> None:
     columns = {"train": [(300, 1000), (350, 1000), (360, 1000)], "val": [(280, 397), (300, 397), (310, 397)]}
     plain = history(counts=columns, classes=10, model={"dropout": False, "batch_norm": False})
-    assert len(reading.validation_ahead(plain, 0.05)) == 2, "the running accuracy of the following epoch is compared"
+    assert len(gaps.validation_ahead(plain, 0.05)) == 2, "the running accuracy of the following epoch is compared"
     dropout = history(counts=columns, classes=10, model={"dropout": True, "batch_norm": False})
-    assert reading.validation_ahead(dropout, 0.05) == []
+    assert gaps.validation_ahead(dropout, 0.05) == []
     probe = history(counts={"probe": [(120, 400)] * 3, "val": columns["val"]}, classes=10, model={"dropout": True})
-    assert len(reading.validation_ahead(probe, 0.05)) == 3
+    assert len(gaps.validation_ahead(probe, 0.05)) == 3
 
 
 def test_a_verdict_that_tells_nothing_is_no_verdict() -> None:

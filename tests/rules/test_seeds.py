@@ -36,7 +36,7 @@ def test_seed1_establishes_the_gap_and_the_missed_target() -> None:
     gap = diagnosis.finding("LD203")
     assert gap is not None
     assert gap.claim == "established"
-    assert "219/224 = 98 %, validation 17/29 = 59 %: a gap of 39 points (23–57)" in gap.summary
+    assert "39 points (23–57) ahead of validation: training 219/224 = 98 %, validation 17/29 = 59 %" in gap.summary
     assert diagnosis.finding("LD201") is not None
     assert diagnosis.finding("LD207") is None, "not worse and worse are never printed together"
     target = diagnosis.finding("LD208")
@@ -48,7 +48,9 @@ def test_seed1_establishes_the_gap_and_the_missed_target() -> None:
 
 def test_seed2_never_generalised_and_claims_no_cause() -> None:
     diagnosis = diagnose(seeds.seed2())
-    assert diagnosis.verdict.startswith("The model never generalised: validation 1/168 = 0.6 % is chance (1 %")
+    assert diagnosis.verdict.startswith(
+        "The model never generalised: validation 1/168 = 0.6 % is not better than chance (1 %"
+    )
     assert [f.code for f in diagnosis.causes] == ["LD202"]
     texts = " ".join(e.text for e in diagnosis.findings[0].evidence)
     assert "11.4 against 4.61 = ln 100" in texts

@@ -238,3 +238,12 @@ def test_batches_are_not_changed():
     before = x.clone()
     feed((x, y), (x, y))
     assert torch.equal(x, before)
+
+
+def test_binary_targets_are_labels_too():
+    signals = DataSignals()
+    signals.start_epoch("train")
+    for value in (0.0, 0.0, 1.0, 1.0):
+        signals.batch("train", torch.randn(8, 3), torch.full((8,), value), binary=True)
+    assert signals.finish_epoch() == {"batch/purity": 1.0}
+    assert signals.facts(DataFacts()).train.drawn_counts == (16, 16)

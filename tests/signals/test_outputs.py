@@ -30,3 +30,19 @@ def test_nothing_seen_says_nothing():
     assert OutputWatch().read() == Outputs()
     assert read(torch.randn(4), "logits") == Outputs()
     assert read(torch.full((4, 3), torch.nan), "logits") == Outputs(are_probabilities=False)
+
+
+def bounded(steps):
+    watch = OutputWatch()
+    for values in steps:
+        watch.widen(values)
+    return watch.read().are_probabilities
+
+
+def test_a_sigmoid_before_a_loss_that_wants_logits_is_seen():
+    raw = [torch.randn(32, 1, generator=torch.Generator().manual_seed(i)) for i in range(6)]
+    assert bounded([torch.sigmoid(r) for r in raw]) is True
+    assert bounded(raw) is False
+    assert bounded([0.1 * r.abs() for r in raw]) is False, "small positive logits do not begin around one half"
+    assert bounded([torch.sigmoid(r) for r in raw[:3]]) is False, "too few steps"
+    assert bounded([]) is None

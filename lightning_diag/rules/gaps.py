@@ -1,0 +1,66 @@
+"""Training against validation accuracy: how far they are apart, and which one is ahead."""
+
+from __future__ import annotations
+
+import itertools
+
+from lightning_diag import statistics
+from lightning_diag.history import Count, RunHistory
+from lightning_diag.rules.reading import counts, final_count
+
+
+def gap(history: RunHistory) -> tuple[Count, Count] | None:
+    """(training, validation) accuracy at the end, by the measure of training that establishes more of a gap.
+
+    The running accuracy rests on all samples, and dropout and moving weights lower it; the probe in eval mode has neither
+    fault and few samples. Each understates the gap in its own way.
+    """
+    val = final_count(history, "val")
+    both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
+    if val is None or not both:
+        return None
+    return max(both, key=lambda count: statistics.difference(count, val).low), val
+
+
+def gap_interval(history: RunHistory) -> statistics.Interval | None:
+    """95 % interval of training minus validation accuracy at the end; None when one of them is not known.
+
+    Where only validation was counted, the training accuracy is taken to rest on as many samples: training sets are
+    hardly ever smaller, so that the interval is too wide rather than too narrow.
+    """
+    ends = gap(history)
+    if ends:
+        return statistics.difference(*ends)
+    val, rates = final_count(history, "val"), history.series("train/acc").finite.values
+    if val is None or not rates or not 0 <= rates[-1] <= 1:
+        return None
+    return statistics.difference(Count(k=round(rates[-1] * val.n), n=val.n), val)
+
+
+def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:
+    """(epoch, training, validation) of the evaluations where validation is established to be ahead by ``margin``.
+
+    When the module has neither dropout nor batch normalisation, training accuracy is the running one of the *following*
+    epoch, which the weights only improve; else that of the probe in eval mode.
+    """
+    val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
+    running = counts(history, "train")
+    if _plain(history) and len(running) > 1:
+        probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
+    pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
+    return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]
+
+
+def _plain(history: RunHistory) -> bool:
+    """Whether training mode answers as well as eval mode: no dropout, and batch statistics of enough samples."""
+    model, batch = history.context.model, history.context.data.train.batch_size
+    return model.dropout is False and (model.batch_norm is False or (batch or 0) >= STEADY_BATCH)
+
+
+STEADY_BATCH = 16
+"""Samples per batch from which batch statistics stray by at most a quarter of the spread, which moves few answers."""
+
+
+def training_measure(history: RunHistory) -> str:
+    """What :func:`validation_ahead` compared validation with, as a clause."""
+    return "in the following epoch" if _plain(history) and len(counts(history, "train")) > 1 else "in eval mode"

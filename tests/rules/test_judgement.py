@@ -1,0 +1,122 @@
+"""Small numbers, resumes and names: where a rule must not take the lack of proof for proof."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_diag.engine import diagnose
+from lightning_diag.history import Baseline, Count
+from lightning_diag.rules import reading
+from lightning_diag.rules.metric_covers_part_of_validation import MetricCoversPartOfValidation
+from tests.build import history
+
+
+def codes(run, loud=True):
+    return [f.code for f in diagnose(run).findings if not loud or f.severity != "info"]
+
+
+def test_few_validation_samples_are_not_called_chance() -> None:
+    series = {"train/loss": [1.4, 0.5, 0.1], "val/loss": [1.3, 0.9, 0.7]}
+    counts = {"train": [(400, 900), (800, 900), (890, 900)], "val": [(5, 10), (7, 10), (8, 10)]}
+    diagnosis = diagnose(history(series, counts=counts, classes=2, task="multiclass"))
+    assert diagnosis.finding("LD202") is None
+    assert "too few samples" in next(n.reason for n in diagnosis.not_checked if n.code == "LD202")
+
+
+def test_a_probe_of_few_samples_does_not_make_a_run_stuck() -> None:
+    """44 of 64 is not established after 20 looks, and 89 % of the validation set is."""
+    run = history(
+        {"train/loss": [0.68] * 20},
+        counts={"probe": [(44, 64)] * 20, "val": [(357, 400)] * 20},
+        classes=2,
+        train={"class_counts": (765, 735)},
+    )
+    assert reading.learned(run, "probe") is False
+    assert reading.stuck(run) is False
+    assert "LD115" not in codes(run)
+
+
+def test_a_rare_class_told_apart_is_learning() -> None:
+    run = history(
+        {"train/loss": [0.3, 0.2]},
+        counts={"val": [(383, 400), None]},
+        rows={"val": [(383, 390, 380), (17, 10, 7)]},
+        classes=2,
+    )
+    assert reading.above_trivial(run, "val") > 0.1
+    assert reading.learned(run, "val") is True
+
+
+def test_pixels_are_judged_by_effect() -> None:
+    """102,400 pixels make any difference significant; 88 % where the background is 87 % is nothing learned."""
+    facts = {"train": {"class_counts": (8700, 1300)}, "val": {"class_counts": (8700, 1300)}}
+    same = history(counts={"train": [(90_000, 102_400)], "val": [(90_000, 102_400)]}, task="dense", classes=2, **facts)
+    assert reading.learned(same, "val") is False
+    better = history(
+        counts={"train": [(98_000, 102_400)], "val": [(97_000, 102_400)]}, task="dense", classes=2, **facts
+    )
+    assert reading.learned(better, "val") is True
+
+
+def test_regression_says_nothing_of_accuracy() -> None:
+    run = history({"train/loss": [1.0, 0.5, 0.2, 0.1], "val/loss": [1.0, 0.6, 0.8, 1.0]}, task="regression")
+    diagnosis = diagnose(run)
+    assert not diagnosis.crashed
+    assert "LD201" in [f.code for f in diagnosis.findings]
+
+
+def test_what_is_left_limits_what_more_epochs_can_gain() -> None:
+    steep = [1.1, 0.9, 0.7, 0.55, 0.45, 0.37]
+    assert "LD205" in codes(history({"val/loss": steep}, classes=3))
+    nearly = [0.45, 0.36, 0.29, 0.235, 0.20, 0.166, 0.137]
+    assert "LD205" not in codes(history({"val/loss": nearly}, classes=3))
+    assert "LD205" in codes(history({"val/loss": nearly}, classes=3), loud=False)
+
+
+def test_the_old_learning_rate_is_named_after_a_resume() -> None:
+    run = history(
+        {"train/loss": [0.5, 0.4, 1.5]},
+        counts={"val": [(20, 29), (21, 29), (5, 29)]},
+        lrs=[1e-4, 1e-4, 5e-3],
+        resumed_epoch=2,
+        baseline=Baseline(source="restored history", epoch=1, correct=Count(k=21, n=29)),
+        optim={"lr": 1e-3},
+        classes=4,
+    )
+    found = diagnose(run).finding("LD503")
+    assert found is not None
+    assert any("0.005, 0.0001 before the resume" in fact.text for fact in found.evidence)
+    assert any("the old learning rate (0.0001, not 0.005)" in action for action in found.actions)
+
+
+def test_units_that_recover_at_the_very_end_do_not_break_the_rule() -> None:
+    run = history({"relu/dead_share": [0.95, 0.95, 0.95, 0.5], "train/loss": [1.0, 1.0, 1.0, 1.0]})
+    diagnosis = diagnose(run)
+    assert not diagnosis.crashed
+    assert diagnosis.finding("LD113").epoch == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "compared"),
+    [
+        ("val_acc", True), ("valAccuracy", True), ("acc/val", True), ("validation/top1_acc", True), ("eval_accuracy", True),
+        ("val_top5_acc", False), ("val_balanced_acc", False), ("val_acc_class_3", False), ("train_acc", False),
+        ("val_acc/dataloader_idx_1", False), ("val_loss", False),
+    ],
+)  # fmt: skip
+def test_logged_accuracies_are_known_by_their_words(name: str, compared: bool) -> None:
+    run = history({f"logged/{name}": [0.5, 0.5, 0.5]}, counts={"val": [(300, 400)] * 3}, classes=4)
+    diagnosis = diagnose(run, rules=[MetricCoversPartOfValidation()])
+    assert bool(diagnosis.findings) is compared
+
+
+@pytest.mark.parametrize(("nearest", "severity"), [(Count(k=480, n=500), "warning"), (Count(k=340, n=500), "info")])
+def test_underfitting_is_held_against_the_nearest_neighbour(nearest: Count, severity: str) -> None:
+    run = history(
+        {"train/loss": [0.69, 0.55, 0.51, 0.50, 0.50, 0.50, 0.50, 0.50]},
+        counts={"train": [(2371, 3000)] * 8, "val": [(790, 1000)] * 8},
+        classes=2,
+        train={"size": 3000, "nearest_same": nearest},
+        model={"trainable": 1800},
+    )
+    assert diagnose(run).finding("LD204").severity == severity

@@ -1,6 +1,7 @@
 """Small trainings for the tests: real enough to learn, over in a fraction of a second."""
 
 import logging
+import math
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -76,3 +77,30 @@ def fit(root, callbacks=(), module=None, epochs=2, train=None, val=None, seed=0,
     more = {"ckpt_path": ckpt_path} if ckpt_path else {}
     run.fit(module, train or loader(60, 1, shuffle=True), val or loader(31, 2), **more)
     return run
+
+
+class StatefulLoader:
+    """Shuffles each epoch anew and remembers where it was, as a loader that can be resumed in mid-epoch does."""
+
+    def __init__(self, n=60, seed=1, batch_size=10):
+        self.dataset, self.batch_size, self.seed = TensorDataset(*blobs(n, seed)), batch_size, seed
+        self.epoch = self.position = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def __len__(self):
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    def __iter__(self):
+        order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.seed + self.epoch))
+        for batch in order.split(self.batch_size)[self.position :]:
+            self.position = (self.position + 1) % len(self)
+            yield self.dataset[batch]
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -59,6 +60,7 @@ class DiagCallback(Callback):
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         **options: Any,
     ) -> None:
+        _accept_pytorch_lightning()
         self.options = Options(
             dirpath=None if dirpath is None else str(dirpath),
             class_names=None if class_names is None else tuple(class_names),
@@ -86,3 +88,14 @@ class DiagCallback(Callback):
 
     def check(self, trainer: Any, pl_module: Any) -> None:
         """Raise :class:`ConfigError` for settings that cannot work; called in ``setup``, before training."""
+
+
+def _accept_pytorch_lightning() -> None:
+    """Make monitors callbacks of ``pytorch_lightning`` too, where it is in use.
+
+    Before 2.6 its Trainer refuses every callback that is not derived from its own class ("Expected a parent"). The class
+    is added behind Lightning's, so that no method changes; it is not imported here, which would cost a second.
+    """
+    other = getattr(sys.modules.get("pytorch_lightning"), "Callback", None)
+    if other is not None and not issubclass(DiagCallback, other):
+        DiagCallback.__bases__ = (*DiagCallback.__bases__, other)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,15 @@ class BestWeights:
     def __init__(self) -> None:
         self.path: str | None = None
         self._epoch: int | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Where the best weights are."""
+        return {} if self.path is None else {"path": self.path, "epoch": self._epoch}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Use the file of the run before, where it is still there."""
+        if state and Path(state["path"]).exists():
+            self.path, self._epoch = str(state["path"]), state["epoch"]
 
     def keep(self, run: Run, record: EpochRecord) -> None:
         """Save the weights of a new best; collective, because sharded weights are gathered."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.options import Options
+from lightning_diag.callbacks.run import FailedEverywhere
 from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
+from lightning_diag.metrics.carried import carried_counts, carried_memory, take_up_counts, take_up_memory
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.memory import SampleMemory
+from lightning_diag.metrics.rows import TRAIN_SCORES
+from lightning_diag.metrics.slots import Slots
 
 if TYPE_CHECKING:
     from lightning_diag.metrics.ctc import CTCCollector
@@ -37,7 +42,7 @@ class StageCollector:
         self.classes: int | None = None
         self.steps = 0
         self.memory = SampleMemory() if stage != "train" else None
-        self.metrics = StageMetrics(memory=self.memory)
+        self.metrics = StageMetrics(memory=self.memory, most_scores=TRAIN_SCORES if stage == "train" else None)
         self.ctc: CTCCollector | None = None
         self._with_ctc = with_ctc
 
@@ -47,17 +52,20 @@ class StageCollector:
         Args:
             observation: the captured pair, or None.
             batch: the batch, read for the groups.
-            step_loss: what the step returned, where nothing better was captured.
+            step_loss: what the step returned, detached, where that was a loss.
         """
         self.steps += 1
         if observation is None:
             if step_loss is not None:
                 self.metrics.accumulate(None, None, task="", kind="", loss=step_loss)
             return
+        partial = observation.task == "mixup" and step_loss is not None  # one call of several that make up the loss
+        whole = observation.loss is None or observation.returned or partial
+        loss = step_loss if whole else _mean_loss(observation)
+        if self.metrics.again(observation.form, observation.preds, observation.target, loss):
+            return
         self.task = self.task or observation.task
         self.classes = self.classes or observation.num_classes
-        loss = _mean_loss(observation)
-        loss = step_loss if loss is None else loss
         if observation.task == "ctc":
             self._observe_ctc(observation, loss)
         elif observation.counts or observation.task == "soft":
@@ -65,11 +73,49 @@ class StageCollector:
         else:
             self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
 
-    def values(self, reduce_sum: Reduce | None = None, reduce_max: Reduce | None = None) -> dict[str, float]:
-        """Scalars of the interval under their full names, summed over the ranks where there are several."""
-        if reduce_sum is not None and reduce_max is not None:
-            self.metrics.agree(reduce_max)
-            self.metrics.reduce(reduce_sum)
+    def sum_up(self, reduce_sum: Reduce, reduce_max: Reduce, *, failed: bool = False) -> None:
+        """Replace the counts by those of all processes, before :meth:`values`; one summed reduction.
+
+        Every process makes the same calls whatever happens on it. The news that ride along say on how many processes
+        counting failed, and what the CTC calls looked like, for a process that saw none.
+
+        Raises:
+            FailedEverywhere: on all processes, when counting failed on some.
+        """
+        fault = "on this process" if failed else self._settle()
+        ctc = None if self.ctc is None else self.ctc.metric
+        shape = [0, 0, 0] if ctc is None else [1, ctc.num_classes, ctc.blank]
+        news = torch.tensor([int(fault is not None), *shape], dtype=torch.float64)
+
+        def reduce(vector: Tensor) -> Tensor:
+            nonlocal news
+            whole = reduce_sum(torch.cat([vector, news.to(vector.device)]))
+            news = whole[-4:].cpu()
+            return whole[:-4]
+
+        self.metrics.agree(reduce_max)
+        self.metrics.reduce(reduce)
+        broken, observed, classes, blank = (int(n) for n in news.tolist())
+        if broken:
+            raise FailedEverywhere(f"counting failed on {broken} process(es); here: {fault}")
+        if observed:
+            self._ctc_collector().take_shape(classes // observed, blank // observed)
+
+    def _settle(self) -> str | None:
+        """Do all that can fail before the processes talk; the fault as text, with nothing counted then."""
+        try:
+            self.metrics.flush()
+            if self.ctc is not None:
+                self.ctc.settle()
+            if self.memory is not None:
+                self.memory.compare()
+        except Exception as error:  # noqa: BLE001  (the others wait for this process)
+            self.metrics.reset()
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def values(self) -> dict[str, float]:
+        """Scalars of the interval under their full names."""
         self._result = self.metrics.result()
         found = {f"{self.stage}/{name}": value for name, value in self._result.values().items()}
         if self.ctc is not None:
@@ -92,6 +138,22 @@ class StageCollector:
         """What the CTC calls had in common."""
         return None if self.ctc is None else self.ctc.facts()
 
+    def state(self) -> dict[str, Any]:
+        """The open interval of training, or the best evaluation of validation; CTC training is not carried."""
+        if self.memory is not None:
+            return {"memory": carried_memory(self.memory)}
+        if not self.steps or self.ctc is not None:
+            return {}
+        return {"steps": self.steps, "task": self.task, "classes": self.classes, "counts": carried_counts(self.metrics)}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`, before the first step."""
+        if self.memory is not None:
+            take_up_memory(self.memory, state["memory"])
+            return
+        self.steps, self.task, self.classes = state["steps"], state["task"], state["classes"]
+        take_up_counts(self.metrics, state["counts"])
+
     def reset(self) -> None:
         """Begin a new interval."""
         self.steps = 0
@@ -109,6 +171,7 @@ class StageCollector:
             ignore_index=observation.ignore_index,
             loss=loss,
             groups=self._groups(batch, observation.samples),
+            form=observation.form,
         )
 
     def _groups(self, batch: Any, samples: int) -> Sequence[str] | Tensor | None:
@@ -122,18 +185,22 @@ class StageCollector:
             raise ValueError(f"groups= gave {len(names)} groups for a batch of {samples} samples")
         return names
 
-    def _observe_ctc(self, observation: Observation, loss: Tensor | None) -> None:
-        self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
-        if not self._with_ctc:
-            return
+    def _ctc_collector(self) -> CTCCollector:
         if self.ctc is None:
             from lightning_diag.metrics.ctc import CTCCollector
 
             self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
+        return self.ctc
+
+    def _observe_ctc(self, observation: Observation, loss: Tensor | None) -> None:
+        self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
+        if not self._with_ctc:
+            return
+        ctc = self._ctc_collector()
         frames, tokens = observation.input_lengths, observation.target_lengths
         if frames is None or tokens is None:
             return
-        found = self.ctc.observe(
+        found = ctc.observe(
             observation.preds,
             observation.target,
             frames,
@@ -148,53 +215,83 @@ class StageCollector:
 
 
 def _mean_loss(observation: Observation) -> Tensor | None:
-    """The loss of the call as a mean: what ``reduction="mean"`` would have returned."""
+    """A copy of the loss of the call as a mean: what ``reduction="mean"`` would have returned."""
     loss = observation.loss
     if loss is None:
         return None
     if loss.numel() != 1:
         return loss.float().mean()
-    if observation.reduction == "sum":
-        return loss / max(observation.samples, 1)
-    return loss
+    return loss / max(observation.samples, 1) if observation.reduction == "sum" else loss.clone()
 
 
 class StepLosses:
     """Losses of the training steps, held on their device and read once per interval.
 
-    A step costs one append. Every :data:`CHUNK` steps the held scalars become one vector, so that a long epoch keeps
-    4 bytes a step.
+    A step costs one copy of a scalar; a long epoch keeps 4 bytes a step.
     """
 
     CHUNK = 512
 
     def __init__(self) -> None:
         self.first: float | None = None
-        self._held: list[Tensor] = []
+        self._slots: Slots | None = None
         self._chunks: list[Tensor] = []
+        self._earlier: _Seen | None = None
 
     def add(self, loss: Tensor) -> None:
-        """Append the loss of one step, shape () or (1,)."""
-        self._held.append(loss)
-        if len(self._held) >= self.CHUNK:
+        """Copy the loss of one step, shape () or (1,), detached."""
+        if self._slots is None or self._slots.full:
             self._pack()
+            self._slots = Slots(loss.new_empty((), dtype=torch.float32), self.CHUNK)
+        self._slots.put(loss if loss.dim() == 0 else loss.reshape(()))
 
     def _pack(self) -> None:
-        if self._held:
-            self._chunks.append(torch.stack([loss.detach().float().reshape(()) for loss in self._held]))
-            self._held = []
+        if self._slots is not None and self._slots.used:
+            self._chunks.append(self._slots.take().clone())
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`read` would say now, as plain numbers."""
+        seen = self._seen()
+        return {"first": self.first, "seen": list(seen) if seen is not None else None}
+
+    def take_up(self, state: Mapping[str, Any], *, carried: bool) -> None:
+        """Go on from :meth:`state`; the losses themselves only where their interval goes on."""
+        self.first = state["first"]
+        if carried and state["seen"] is not None:
+            self._earlier = _Seen(*state["seen"])
 
     def read(self) -> dict[str, float]:
         """Smallest, largest, first, and how many were not finite; then start again."""
+        seen = self._seen()
+        self._chunks, self._earlier = [], None
+        if seen is None:
+            return {}
+        found = {"loss/nonfinite_steps": seen.nonfinite}
+        if seen.least <= seen.most:
+            found |= {"loss/step_min": seen.least, "loss/step_max": seen.most}
+        if self.first is None:
+            self.first = found["loss/first"] = seen.first
+        return found
+
+    def _seen(self) -> _Seen | None:
         self._pack()
         if not self._chunks:
-            return {}
+            return self._earlier
         steps = torch.cat([chunk.cpu() for chunk in self._chunks])
-        self._chunks = []
         finite = steps[steps.isfinite()]
-        found = {"loss/nonfinite_steps": float(len(steps) - len(finite))}
-        if len(finite):
-            found |= {"loss/step_min": float(finite.min()), "loss/step_max": float(finite.max())}
-        if self.first is None:
-            self.first = found["loss/first"] = float(steps[0])
-        return found
+        ends = (float(finite.min()), float(finite.max())) if len(finite) else (math.inf, -math.inf)
+        now = _Seen(float(steps[0]), float(len(steps) - len(finite)), *ends)
+        then = self._earlier
+        if then is None:
+            return now
+        least, most = min(then.least, now.least), max(then.most, now.most)
+        return _Seen(then.first, then.nonfinite + now.nonfinite, least, most)
+
+
+class _Seen(NamedTuple):
+    """Losses of steps: the first, how many were not finite, and the smallest and largest of the others."""
+
+    first: float
+    nonfinite: float
+    least: float
+    most: float

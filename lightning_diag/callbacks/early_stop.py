@@ -71,8 +71,11 @@ class AdaptiveEarlyStop(DiagCallback, EarlyStopping):
 
     @property
     def state_key(self) -> str:
-        """One per Trainer; the state lives in the shared record."""
-        return type(self).__name__
+        """One per Trainer; the state lives in the shared record.
+
+        Lightning compares the keys before one that ``LIGHTNING_DIAG=1`` attached gives way to the script's own.
+        """
+        return type(self).__name__ + (" of the environment" if self.from_environment else "")
 
     def check(self, trainer: Any, pl_module: Any) -> None:
         """Refuse settings that cannot work."""

@@ -1,20 +1,18 @@
-"""The sensible set in one call, and for any script through ``LIGHTNING_DIAG=1``."""
+"""The sensible set in one call, and for any script through ``LIGHTNING_DIAG=1``.
+
+Lightning imports this module for every Trainer of everybody who has the library installed: it loads nothing until the
+switch is on.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_diag.callbacks.base import DiagCallback
-from lightning_diag.callbacks.collapse import ClassCollapseDetector
-from lightning_diag.callbacks.ctc import CTCBlankMonitor
-from lightning_diag.callbacks.early_stop import AdaptiveEarlyStop
-from lightning_diag.callbacks.gap import GapMonitor
-from lightning_diag.callbacks.pretrain import PretrainLoadVerifier
+if TYPE_CHECKING:
+    from lightning_diag.callbacks.base import DiagCallback
 
 SWITCH = "LIGHTNING_DIAG"
 _OFF = {"", "0", "false", "no", "off"}
@@ -64,6 +62,12 @@ def all_callbacks(
     Returns:
         callbacks for ``Trainer(callbacks=...)``.
     """
+    from lightning_diag.callbacks.collapse import ClassCollapseDetector
+    from lightning_diag.callbacks.ctc import CTCBlankMonitor
+    from lightning_diag.callbacks.early_stop import AdaptiveEarlyStop
+    from lightning_diag.callbacks.gap import GapMonitor
+    from lightning_diag.callbacks.pretrain import PretrainLoadVerifier
+
     shared: dict[str, Any] = {"dirpath": None if dirpath is None else str(dirpath)}
     return [
         GapMonitor(
@@ -87,15 +91,27 @@ def all_callbacks(
 
 
 def callbacks_from_environment() -> list[DiagCallback]:
-    """The set of :func:`all_callbacks` where ``LIGHTNING_DIAG`` is set, else nothing.
+    """The set of ``all_callbacks`` where ``LIGHTNING_DIAG`` is set, else nothing.
 
-    Lightning calls it for every Trainer through the ``callbacks_factory`` entry point. Options come from
+    Lightning calls it through the ``callbacks_factory`` entry points of both packages. Options come from
     ``[tool.lightning_diag]`` of the ``pyproject.toml`` in the working directory and, over it, from variables like
     ``LIGHTNING_DIAG_TARGET=0.82`` (JSON where it parses, else text). Monitors that the script attaches itself win.
+
+    Raises:
+        MisconfigurationException: there is no such option, or ``pyproject.toml`` cannot be read.
     """
     if os.environ.get(SWITCH, "").lower() in _OFF:
         return []
-    callbacks = all_callbacks(**{**_from_pyproject(Path.cwd()), **_from_variables(os.environ)})
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from lightning_diag.errors import ConfigError
+
+    try:
+        options = {**_from_pyproject(Path.cwd()), **_from_variables(os.environ)}
+        _refuse_unknown(options, all_callbacks.__kwdefaults__ or {})
+    except ConfigError as error:
+        raise MisconfigurationException(str(error)) from None
+    callbacks = all_callbacks(**options)
     for callback in callbacks:
         callback.from_environment = True
     return callbacks
@@ -105,8 +121,16 @@ def _from_pyproject(folder: Path) -> dict[str, Any]:
     path = folder / "pyproject.toml"
     if not path.is_file():
         return {}
+    import sys
+    from importlib import import_module
+
+    from lightning_diag.errors import ConfigError
+
     tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("lightning_diag", {})
+    try:
+        section = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("lightning_diag", {})
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{SWITCH} is set, and {path} cannot be read: {error}") from error
     return {name.replace("-", "_"): value for name, value in section.items()}
 
 
@@ -121,3 +145,17 @@ def _from_variables(environment: Mapping[str, str]) -> dict[str, Any]:
             except json.JSONDecodeError:
                 options[name[len(SWITCH) + 1 :].lower()] = text
     return options
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    import difflib
+
+    from lightning_diag.errors import ConfigError
+
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+            raise ConfigError(
+                f"{name!r} is not an option of lightning_diag, given as {SWITCH}_{name.upper()} or in [tool.lightning_diag]; "
+                f"there is for example {', '.join(near[:5])}"
+            )

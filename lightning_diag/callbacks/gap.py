@@ -28,7 +28,7 @@ class GapMonitor(DiagCallback):
         class_names: names by class index; default: found on the data set, data module or module.
         thresholds: rule code -> threshold field -> value.
         figures: draw figures at the end (needs matplotlib).
-        live: refresh the report each epoch while that costs less than 1 % of the epoch.
+        live: refresh the report after each epoch, as long as all of that takes less than 1 % of the time.
 
     Raises:
         MisconfigurationException: in ``setup``, for a target, baseline or mode that cannot be.

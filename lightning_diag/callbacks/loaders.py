@@ -7,6 +7,8 @@ from typing import Any
 
 from torch.utils.data.distributed import DistributedSampler
 
+from lightning_diag.metrics.padding import Padding
+
 
 def loaders(collection: Any) -> list[Any]:
     """The loaders of a collection (one loader, list, dict, ``CombinedLoader``), in order."""
@@ -23,8 +25,8 @@ def first_loader(collection: Any) -> Any:
     return next(iter(loaders(collection)), None)
 
 
-def real_samples(loader: Any) -> int | None:
-    """Samples of this rank that are not repeats; None where nothing is repeated.
+def padding(loader: Any) -> Padding | None:
+    """What a distributed sampler appends for this rank; None where nothing is repeated.
 
     :class:`DistributedSampler` makes the ranks even by repeating samples, which moves single-digit validation sets. The
     repeats come last: rank r of R holds samples r, r + R, ... of the set.
@@ -32,4 +34,6 @@ def real_samples(loader: Any) -> int | None:
     sampler = getattr(loader, "sampler", None)
     if not isinstance(sampler, DistributedSampler) or sampler.drop_last:
         return None
-    return len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]  # a sized set
+    real = len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]  # a sized set
+    drawn = sampler.num_samples
+    return Padding(real=real, drawn=drawn, batch_size=getattr(loader, "batch_size", None)) if drawn > real else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
+from typing import Any
 
 log = logging.getLogger("lightning.pytorch.lightning_diag")
 
@@ -19,6 +21,18 @@ def warn(text: str) -> None:
         log.warning(text)
 
 
-def say(text: str) -> None:
-    """One line of information that does not cut through a progress bar."""
-    log.info(text)
+def say(text: str, trainer: Any = None) -> None:
+    """One line of information through Lightning's logger, above a progress bar and never across it.
+
+    Args:
+        text: the line.
+        trainer: whose progress bar may be on the screen. Rich prints above its bar only what goes through its console.
+    """
+    progress = getattr(getattr(trainer, "progress_bar_callback", None), "progress", None)
+    if progress is not None and getattr(getattr(progress, "live", None), "is_started", False):
+        progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        log.info(text)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback
 
-from lightning_diag import store
 from lightning_diag.callbacks.base import DiagCallback, without_step_hooks
+from lightning_diag.callbacks.dispatch import Dispatch
 from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.parts import default_parts
-from lightning_diag.callbacks.run import BACKWARD_PASSES, HOOKS, Part, Run
+from lightning_diag.callbacks.resume import Place, checkpoint_state, find_place, restore, take_over
+from lightning_diag.callbacks.run import Run
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import ConfigError
-from lightning_diag.history import EpochRecord, RunHistory
+from lightning_diag.history import RunHistory
 from lightning_diag.recorder import Recorder
 
 
@@ -32,13 +31,12 @@ class Observer(Callback):
     def __init__(self) -> None:
         super().__init__()
         self.members: list[DiagCallback] = []
-        self.parts: list[Part] = []
         self.run: Run | None = None
+        self._dispatch = Dispatch()
+        self._call = self._dispatch.call
         self._restored: dict[str, Any] = {}
-        self._hooks: dict[str, list[tuple[Part, Callable[..., None]]]] = {name: [] for name in HOOKS}
         self._sanity = False
-        self._backward_left = BACKWARD_PASSES
-        self._finished: RunHistory | None = None
+        self._finished = False
 
     # -- joining ------------------------------------------------------------------------------------------------
 
@@ -95,20 +93,19 @@ class Observer(Callback):
         earlier = self.run.recorder.epochs if self.run is not None and self.run.module is module else ()
         self.run = Run(trainer=trainer, module=module, options=options, wanted=wanted, recorder=Recorder())
         if trainer.current_epoch and earlier:  # a second fit of the same Trainer goes on where the first ended
-            self._take_over(earlier)
-        self.parts = default_parts([part for member in self.members for part in member.parts()])
-        for part in self.parts:
-            part.set_up(self.run)
+            take_over(self.run, RunHistory(epochs=earlier))
+        self._restored = {}
+        self._dispatch.set_up(self.run, default_parts([part for member in self.members for part in member.parts()]))
 
     # -- hooks of Lightning -------------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Restore the record of a resumed run and start the parts."""
-        self._finished = None
-        self._hooks = {name: [(p, getattr(p, name)) for p in self.parts if _overrides(p, name)] for name in HOOKS}
+        self._finished = False
+        self._dispatch.start()
         if self.run is not None:
-            self.run.module = pl_module
-            self._guarded("the record of the resumed run", self._restore)
+            self.run.module, self.run.step_done = pl_module, self._step_done
+            self._dispatch.guarded("the record of the resumed run", self._restore)
         self._call("fit_start")
         self._bind_step_hooks()
 
@@ -119,44 +116,50 @@ class Observer(Callback):
     def on_sanity_check_end(self, trainer: Any, pl_module: Any) -> None:
         """Turn a full sanity check into the baseline."""
         if not self._sanity and self.run is not None:
-            self._guarded("the baseline", self._take_baseline)
+            self._dispatch.guarded("the baseline", self._take_baseline)
         self._sanity = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Pass on."""
+        """Pass on; what ended and began with the checkpoint of a resumed run, no hook of Lightning tells."""
+        if self.run is None:
+            return
+        run, saved, self._restored = self.run, self._restored, {}
+        place = self._dispatch.guarded("the place in the resumed run", lambda: find_place(run, saved)) or Place()
         self._call("train_start")
+        if place.is_over:
+            self._close(saved["epoch"])
+        if place.begun:
+            self._call("epoch_start")
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Pass on; an interval that a checkpoint left open is closed first."""
-        if self.run is not None and self.run.recorder.pending:
-            self._close(self.run.epoch - 1)
+        """Pass on."""
+        self._wake()
         self._call("epoch_start")
+
+    def _wake(self) -> None:
+        self._dispatch.wake()
+        self._bind_step_hooks()
 
     def _bind_step_hooks(self) -> None:
         """Offer only those step hooks to Lightning that some part listens to (see ``without_step_hooks``)."""
         listening = {
             "on_train_batch_start": ("batch_start", self._train_batch_start),
-            "on_train_batch_end": ("batch_end", self._train_batch_end),
             "on_validation_batch_start": ("batch_start", self._validation_batch_start),
-            "on_validation_batch_end": ("batch_end", self._validation_batch_end),
             "on_before_backward": ("before_backward", self._before_backward),
             "on_before_optimizer_step": ("before_optimizer_step", self._before_optimizer_step),
         }
-        self._backward_left = BACKWARD_PASSES
         for name, (hook, function) in listening.items():
-            setattr(self, name, function if self._hooks[hook] else None)
+            setattr(self, name, function if self._dispatch.listens(hook) else None)
 
     def _train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._call("batch_start", "train", batch, batch_idx)
-
-    def _train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._call("batch_end", "train", outputs, batch, batch_idx)
+        if not self._dispatch.listens("batch_start"):
+            setattr(self, "on_train_batch_start", None)  # noqa: B010  (Lightning skips a hook that is None)
 
     def _before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         self._call("before_backward")
-        self._backward_left -= 1
-        if self._backward_left <= 0:
-            setattr(self, "on_before_backward", None)  # noqa: B010  (Lightning skips a hook that is None)
+        if not self._dispatch.listens("before_backward"):
+            setattr(self, "on_before_backward", None)  # noqa: B010  (as above)
 
     def _before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self._call("before_optimizer_step", optimizer)
@@ -164,6 +167,7 @@ class Observer(Callback):
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, inside a fit."""
         if not self._sanity:
+            self._wake()
             self._call("validation_start")
 
     def _validation_batch_start(
@@ -172,11 +176,12 @@ class Observer(Callback):
         if not self._sanity:
             self._call("batch_start", _val(dataloader_idx), batch, batch_idx)
 
-    def _validation_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if not self._sanity:
-            self._call("batch_end", _val(dataloader_idx), outputs, batch, batch_idx)
+    def _step_done(self, stage: str, observation: Any, result: object, batch: object, batch_idx: int | None) -> None:
+        """The capture saw a step return."""
+        if self.run is not None:
+            self.run.observation = observation
+            self._call("batch_end", stage, result, batch, batch_idx)
+            self.run.observation = None
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, in time for ``ModelCheckpoint(monitor="diag/val_acc")``."""
@@ -187,8 +192,9 @@ class Observer(Callback):
         """Pass on; a validation within an epoch closes an interval of its own."""
         if self._sanity or trainer.sanity_checking or self.run is None:
             return
+        self._wake()
         self._call("validation_end")
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not (trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or self.run.late):
             self._close(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -212,15 +218,13 @@ class Observer(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The record, and what the running interval has measured; no configuration."""
-        if self.run is None or self._finished is not None:
-            return {}
-        run = self.run
-        running = run.recorder.running(run.epoch, run.step)
-        return {
-            "history": run.lines(),
-            "running": store.history_to_lines(RunHistory(epochs=(running,))) if running else [],
-            "parts": {part.title: state for part in self.parts if (state := part.state_dict(run))},
-        }
+        state: dict[str, Any] = {}
+        if self.run is not None and self._dispatch.parts:
+            run = self.run
+            self._dispatch.guarded(
+                "the record in the checkpoint", lambda: state.update(checkpoint_state(run, self._dispatch.parts))
+            )
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the record of the checkpoint until the fit starts."""
@@ -228,53 +232,9 @@ class Observer(Callback):
 
     # -- inner --------------------------------------------------------------------------------------------------
 
-    def _call(self, hook: str, *args: Any) -> None:
-        run = self.run
-        if run is None:
-            return
-        for part, function in self._hooks[hook]:
-            try:
-                function(run, *args)
-            except Exception as error:  # noqa: BLE001  (an observer never ends a run)
-                self._switch_off(part, hook, error)
-
-    def _guarded(self, what: str, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except Exception as error:  # noqa: BLE001  (an observer never ends a run)
-            self._report_fault(what, error)
-
-    def _switch_off(self, part: Part, hook: str, error: Exception) -> None:
-        for name in HOOKS:
-            if name != "close":
-                self._hooks[name] = [pair for pair in self._hooks[name] if pair[0] is not part]
-        self._report_fault(f"{part.title} ({hook})", error)
-
-    def _report_fault(self, what: str, error: Exception) -> None:
-        from lightning_diag.callbacks.messages import warn
-
-        if self.run is not None:
-            self.run.recorder.note(f"{what} failed and was switched off: {type(error).__name__}: {error}")
-        warn(
-            f"lightning_diag: {what} failed and was switched off; training goes on.\n"
-            + "".join(traceback.format_exception(error))
-        )
-
     def _restore(self) -> None:
-        run, state = self.run, self._restored
-        self._restored = {}
-        if run is None or not state:
-            return
-        self._take_over(store.lines_to_history(state["history"]).epochs)
-        for record in store.lines_to_history(state["running"]).epochs if state["running"] else ():
-            run.recorder.take_running(record)
-        for part in self.parts:
-            part.load_state_dict(run, state.get("parts", {}).get(part.title, {}))
-
-    def _take_over(self, epochs: tuple[EpochRecord, ...]) -> None:
-        assert self.run is not None
-        self.run.recorder = Recorder(epochs, self.run.recorder.context)
-        self.run.restored = len(epochs)
+        if self.run is not None and self._restored:
+            restore(self.run, self._dispatch.parts, self._restored)
 
     def _take_baseline(self) -> None:
         """A full validation before the first step is where the run started from."""
@@ -287,30 +247,26 @@ class Observer(Callback):
         recorder.drop()
 
     def _close(self, epoch: int) -> None:
-        if self.run is None:
+        run = self.run
+        if run is None:
             return
         self._call("interval_end")
-        if self.run.recorder.pending:
-            record: EpochRecord = self.run.recorder.close(epoch, self.run.step, _learning_rates(self.run.trainer))
-            self.run.extra["closed"] = record
+        if run.recorder.pending:
+            self._dispatch.guarded("the record", lambda: run.close(epoch))
             self._call("interval_closed")
+        self._call("interval_done")
 
     def _finish(self, exception: BaseException | None) -> None:
-        if self.run is None or self._finished is not None:
+        if self.run is None or self._finished:
             return
+        self._finished = True
         self.run.extra["exception"] = exception
         self._call("fit_end")
-        self._finished = self.run.recorder.history()
         self._release()
 
     def _release(self) -> None:
-        self._call("close")
-        self._hooks = {name: [] for name in HOOKS}
+        self._dispatch.stop()
         self._bind_step_hooks()
-
-
-def _overrides(part: Part, name: str) -> bool:
-    return getattr(type(part), name) is not getattr(Part, name)
 
 
 def _val(dataloader_idx: int) -> str:
@@ -323,7 +279,3 @@ def _before_checkpoints(callbacks: list[Any]) -> int:
         if any(base.__name__ == "Checkpoint" for base in type(callback).__mro__):
             return index
     return len(callbacks)
-
-
-def _learning_rates(trainer: Any) -> tuple[float, ...]:
-    return tuple(float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups)

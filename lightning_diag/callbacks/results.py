@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_diag.callbacks.options import Options
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import DiagError
 from lightning_diag.findings import Diagnosis, Finding
 from lightning_diag.history import RunHistory
+from lightning_diag.output import HISTORY
 from lightning_diag.report import render_markdown
+from lightning_diag.store import read_history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ def diagnosis_of(trainer: Any) -> RunDiagnosis:
     from lightning_diag.callbacks.observer import Observer
 
     observer = Observer.find(trainer)
+    if observer is None and (found := _of_other_processes(trainer)) is not None:
+        return found
     if observer is None or observer.run is None:
         raise DiagError(
             "This Trainer has no recorded fit. Attach a monitor, e.g. Trainer(callbacks=[GapMonitor()]), and call fit."
@@ -63,3 +68,21 @@ def diagnosis_of(trainer: Any) -> RunDiagnosis:
         diagnosis=diagnose(history, thresholds=run.options.thresholds),
         directory=run.directory,
     )
+
+
+def _of_other_processes(trainer: Any) -> RunDiagnosis | None:
+    """The fit of ``ddp_spawn``, ``ddp_fork`` or ``ddp_notebook``: it ran in processes that are gone, and left its record."""
+    from lightning_diag.callbacks.base import DiagCallback
+
+    monitors = [callback for callback in trainer.callbacks if isinstance(callback, DiagCallback)]
+    if not monitors or not trainer.state.finished or trainer.state.fn != "fit":
+        return None
+    options = Options()
+    for monitor in monitors:
+        options = options.merged(monitor.options)
+    folder = Path(options.dirpath or trainer.log_dir or trainer.default_root_dir)
+    if not (folder / HISTORY).exists():
+        return None
+    history = read_history(folder / HISTORY)
+    diagnosis = diagnose(history, thresholds=options.thresholds)
+    return RunDiagnosis(history=history, diagnosis=diagnosis, directory=folder)

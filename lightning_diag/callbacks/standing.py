@@ -11,9 +11,9 @@ def is_best(run: Run) -> bool:
     """Whether the running evaluation beats all closed ones, by the monitored signal, else accuracy, else loss."""
     now = run.recorder.running_values
     history = run.recorder.history()
-    monitored = history.monitored() or next(
-        (pair for pair in (("val/acc", "max"), ("val/loss", "min")) if pair[0] in now), None
-    )
+    monitored = history.monitored()
+    if monitored is None or (run.processes > 1 and monitored[0].startswith("logged/")):  # each process logs its own
+        monitored = next((pair for pair in (("val/acc", "max"), ("val/loss", "min")) if pair[0] in now), None)
     if monitored is None or monitored[0] not in now:
         return False
     best = history.series(monitored[0]).best(monitored[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ class LossCall:
     Attributes:
         entry: the loss function.
         preds, target: its first two arguments as given.
-        options: the other arguments by parameter name.
+        args, kwargs: all arguments as given.
         result: what it returned.
         graph: whether gradients were being recorded at the call.
         versions: in-place counters of ``preds`` and ``target`` at the call; None in inference mode.
@@ -115,23 +115,33 @@ class LossCall:
     entry: LossEntry
     preds: Tensor
     target: Tensor
-    options: Mapping[str, Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
     result: Tensor
     graph: bool
     versions: tuple[int, int] | None
     name: str = ""
     sample: Tensor | None = None
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments behind the first two by parameter name; named only when they are read."""
+        named = dict(zip(self.entry.parameters[2:], self.args[2:], strict=False))
+        named.update((name, value) for name, value in self.kwargs.items() if name not in self.entry.parameters[:2])
+        return named
 
-def read_call(entry: LossEntry, args: Sequence[Any], kwargs: Mapping[str, Any], result: object) -> LossCall | None:
-    """Name the arguments of a call; None when it holds no usable tensors."""
-    options = dict(zip(entry.parameters, args, strict=False))
-    options.update(kwargs)
-    preds, target = (options.pop(name, None) for name in entry.parameters[:2])
+
+def read_call(entry: LossEntry, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> LossCall | None:
+    """Keep a call; None when it holds no usable tensors."""
+    if len(args) > 1:
+        preds, target = args[0], args[1]
+    else:
+        named = {**dict(zip(entry.parameters, args, strict=False)), **kwargs}
+        preds, target = (named.get(name) for name in entry.parameters[:2])
     if not (isinstance(preds, Tensor) and isinstance(target, Tensor) and isinstance(result, Tensor)):
         return None
     versions = None if preds.is_inference() or target.is_inference() else (preds._version, target._version)  # noqa: SLF001 the only counter of in-place changes that torch has
-    return LossCall(entry, preds, target, options, result, torch.is_grad_enabled(), versions)
+    return LossCall(entry, preds, target, args, kwargs, result, torch.is_grad_enabled(), versions)
 
 
 def reduction_of(options: Mapping[str, Any]) -> str:

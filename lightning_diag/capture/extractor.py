@@ -57,7 +57,7 @@ class Step:
         stage: ``train``, ``val`` or ``test``.
         module: the LightningModule.
         batch: the batch as the step got it (containers are copied before the step can take things out of them).
-        batch_idx, dataloader_idx: as Lightning counts them.
+        batch_idx, dataloader_idx: as Lightning counts them; None for the index where the training step does not take it.
         outputs: what the step returned.
         seen: pairs of the loss calls that the step made, in order; may be empty.
     """
@@ -65,7 +65,7 @@ class Step:
     stage: str
     module: nn.Module
     batch: Any
-    batch_idx: int
+    batch_idx: int | None
     dataloader_idx: int
     outputs: Any
     seen: tuple[Observation, ...] = field(default=())

@@ -109,6 +109,8 @@ Slot: TypeAlias = "tuple[ModuleType, str, Any, Any, str]"
 
 _ACTIVE: list[CallLog] = []
 """Logs of the steps that run at the moment; torch's names are replaced while there is one."""
+_LEFT: list[Slot] = []
+"""Names that a step could not give back, because one of another thread still ran; the last to leave does it."""
 
 
 def _observed(real: Callable[..., Any], entry: LossEntry) -> Callable[..., Any]:
@@ -138,14 +140,21 @@ def _slots() -> tuple[tuple[Slot, ...], tuple[str, ...]]:
     return tuple(found), tuple(missing)
 
 
+@functools.cache
+def _slots_of(names: frozenset[str] | None) -> tuple[Slot, ...]:
+    """The entry points of the losses called ``names``; of all for None."""
+    return tuple(slot for slot in _slots()[0] if names is None or slot[-1] in names)
+
+
 class Patch:
     """Replaces the entry points of :data:`~.calls.ENTRIES` between :meth:`enter` and :meth:`leave`."""
 
-    __slots__ = ("_log", "_slots", "missing")
+    __slots__ = ("_log", "_placed", "missing")
 
     def __init__(self, log: CallLog) -> None:
         self._log = log
-        self._slots, self.missing = _slots()
+        self._placed: tuple[Slot, ...] = ()
+        self.missing = _slots()[1]
 
     def enter(self, names: frozenset[str] | None = None) -> None:
         """Install the observed entry points, but over nobody else's replacement.
@@ -154,17 +163,21 @@ class Patch:
             names: losses to observe, for steps that are known to call no other; None observes all.
         """
         _ACTIVE.append(self._log)
-        for owner, name, real, observed, loss in self._slots:
-            if (names is None or loss in names) and getattr(owner, name) is real:
+        self._placed = _slots_of(names)
+        for owner, name, real, observed, _ in self._placed:
+            if getattr(owner, name) is real:
                 setattr(owner, name, observed)
 
     def leave(self) -> None:
         """Put torch's own entry points back."""
         _ACTIVE.remove(self._log)
-        if not _ACTIVE:
-            for owner, name, real, observed, _ in self._slots:
-                if getattr(owner, name) is observed:
-                    setattr(owner, name, real)
+        if _ACTIVE:
+            _LEFT.extend(self._placed)
+            return
+        for owner, name, real, observed, _ in (*self._placed, *_LEFT):
+            if getattr(owner, name) is observed:
+                setattr(owner, name, real)
+        _LEFT.clear()
 
 
 def _public(entry: LossEntry) -> tuple[Any, LossEntry]:

@@ -51,6 +51,8 @@ class Observation:
         source: where the pair comes from, as shown in the report, e.g. ``loss call cross_entropy``.
         head: name of the head, loss module or variable; empty when the step has only one.
         others: further pairs of the same step that were not chosen, in order.
+        returned: whether ``loss`` is known to be what the step returned.
+        form: the same object for steps that differ in nothing but their values; None where that is not known.
     """
 
     task: str
@@ -71,6 +73,8 @@ class Observation:
     source: str = ""
     head: str = ""
     others: tuple[Observation, ...] = field(default=(), repr=False)
+    returned: bool = False
+    form: object | None = field(default=None, repr=False, compare=False)
 
     @property
     def counts(self) -> bool:

@@ -16,6 +16,7 @@ from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
 from lightning_diag.capture.plans import Evidence, PlacePlan, Plan, RoutePlan
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, readable, reversed_arguments
+from lightning_diag.capture.steady import Steady
 from lightning_diag.capture.taps import scripted
 from lightning_diag.history import CaptureFacts
 
@@ -67,6 +68,7 @@ class Stage:
     plan: Plan | None = None
     learned: Plan | None = None
     choices: dict[Signature, Choice] = field(default_factory=dict)
+    steady: Steady | None = None  # set after calibration only, dropped with it
     source: str | None = None
     task: str | None = None
     heads: tuple[str, ...] = ()
@@ -92,6 +94,17 @@ class Stage:
         """Whether another stage has meanwhile learned a path that this one did not try."""
         return self.shared.route is not None and self.shared.route is not self.learned
 
+    def again(self, calls: list[LossCall], result: object) -> Observation | None:
+        """The pair of a step that is like the one before; None when it is not, then it is for :meth:`observe`."""
+        if self.steady is None or len(calls) != 1:
+            return None
+        seen = self.steady.read(calls[0], result)
+        if seen is not None:
+            self.steps += 1
+            self.pairs += 1
+            self.misses = 0
+        return seen
+
     def observe(self, calls: list[LossCall], evidence: Evidence) -> Observation | None:
         """The pair of a step; None when there is none."""
         close, self.overwritten = self.calibrating, False
@@ -105,7 +118,7 @@ class Stage:
         return seen
 
     def extracted(
-        self, extractor: Extractor, calls: list[LossCall], batch: object, where: tuple[int, int], outputs: object
+        self, extractor: Extractor, calls: list[LossCall], batch: object, where: tuple[int | None, int], outputs: object
     ) -> Observation | None:
         """The pair that the user's function returns for a step; its errors are passed on."""
         seen = readable(calls)
@@ -151,7 +164,7 @@ class Stage:
             self.misses += 1
             known = self.plan is not None or bool(self.choices)
             if known and self.misses >= MAX_MISSES and self.calibrations < MAX_CALIBRATIONS:
-                self.steps, self.misses, self.plan, self.choices = 0, 0, None, {}
+                self.steps, self.misses, self.plan, self.choices, self.steady = 0, 0, None, {}, None
                 self.calibrations += 1
             return
         self.misses = 0
@@ -173,12 +186,15 @@ class Stage:
             choice = self._choice(calls, evidence, close=close)
             seen = apply(choice, calls, None)
         except Rejected as reason:
+            self.steady = None
             self.overwritten = isinstance(reason, ChangedInPlace)
             self.copying = self.copying or self.overwritten
             self._reject(str(reason))
             return None
         if close:
             self._learn(seen, calls, evidence)
+        elif len(calls) == 1 and not (choice.one_hot or choice.loop or choice.reverse):
+            self.steady = Steady(calls[0], seen) if Steady.possible(calls[0]) else None
         return seen
 
     def _choice(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Choice:

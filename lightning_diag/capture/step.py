@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +27,27 @@ MAX_FAULTS = 3
 """Errors of our own after which a fit is no longer observed."""
 
 
+_DETACHED = nullcontext()
+"""All tensors of a steady step are detached already; switching gradients off costs more than counting it."""
+Consumer: TypeAlias = "Callable[[str, Observation | None, object, object, int | None], None]"
+
+
 class StepCapture:
     """Reads predictions and targets out of the steps of an unmodified module.
 
-    Use :meth:`install` at fit start, :meth:`begin` and :meth:`end` around each batch, :meth:`remove` at fit end and
-    on an exception. Nothing here raises into the step; the first error of our own is kept in :attr:`fault`.
+    Use :meth:`install` at fit start, :meth:`begin` before each batch, :meth:`end` after it (or a consumer),
+    :meth:`remove` at fit end and on an exception. With ``position`` training batches need not be announced. Nothing here
+    raises into the step; the first error of our own is kept in :attr:`fault`.
 
     Args:
         module: the LightningModule (of ``lightning.pytorch`` or ``pytorch_lightning``).
         extractor: the user's own function, see :class:`~.extractor.Extractor`; where given, it alone is asked.
-        consumer: called with (stage, observation) right after the step returned and before backward, without
-            gradients; the references are dropped then, so that large logits do not live through the backward pass,
-            and :meth:`end` returns None.
+        consumer: called with (stage, observation or None, what the step returned, batch, index of the batch or None)
+            right after the step and before backward, without gradients; the references are dropped then, so that large
+            logits do not live through the backward pass, and :meth:`end` returns None. Not called for a step that is not
+            observed.
+        position: says which batch the Trainer is at, a number that grows with each training batch. Then the first
+            ``training_step`` that the Trainer itself calls for a batch is observed; a closure may call it again.
 
     Attributes:
         fault: first error of our own, or of the extractor or the consumer; None while all is well.
@@ -47,13 +58,17 @@ class StepCapture:
         module: nn.Module,
         *,
         extractor: Extractor | None = None,
-        consumer: Callable[[str, Observation], None] | None = None,
+        consumer: Consumer | None = None,
+        position: Callable[[], int] | None = None,
     ) -> None:
         self.module = module
         self.fault: Exception | None = None
         self._faults = 0
         self._extractor = extractor
         self._consumer = consumer
+        self._position = position
+        self._at = -1
+        self._given: object = None
         self._log = CallLog()
         self._patch = Patch(self._log)
         self._mode = Mode(self._log)
@@ -67,7 +82,7 @@ class StepCapture:
         self._batch: object = None
         self._leaves: Mapping[Path, Tensor] = {}
         self._usage: Usage | None = None
-        self._where = (0, 0)
+        self._where: tuple[int | None, int] = (0, 0)
         self._pending: Observation | None = None
 
     def install(self) -> None:
@@ -89,14 +104,14 @@ class StepCapture:
         self._pending = None
 
     def begin(
-        self, stage: str, batch: object, batch_idx: int, dataloader_idx: int = 0, *, enabled: bool = True
+        self, stage: str, batch: object, batch_idx: int | None, dataloader_idx: int = 0, *, enabled: bool = True
     ) -> None:
         """Announce a step, from ``on_*_batch_start``.
 
         Args:
             stage: ``train``, ``val`` or ``test``.
             batch: as the step gets it; read before the step can take things out of it.
-            batch_idx: index of the batch in its loader.
+            batch_idx: index of the batch in its loader; None where it is not known.
             dataloader_idx: index of the loader; above 0 it makes a stage of its own, ``val:1``.
             enabled: False lets this step run unobserved.
         """
@@ -108,7 +123,7 @@ class StepCapture:
         state = self._stages.get(name)
         if state is None:
             state = self._stages[name] = Stage(name, self.module, self._shared)
-        self._where = (batch_idx, dataloader_idx)
+        self._where, self._given = (batch_idx, dataloader_idx), batch
         try:
             self._read_batch(state, batch)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's run
@@ -140,10 +155,15 @@ class StepCapture:
         """Names of the stages seen so far, e.g. ``("val", "train", "val:1")``."""
         return tuple(self._stages)
 
-    def enter(self) -> bool:
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Before the step: start recording. False when this step is not observed (or runs inside another)."""
+        if self._undo:
+            return False
+        own = self._position is not None and name == "training_step"
+        if own and not self._begin_training(args or tuple(kwargs.values())):
+            return False
         state = self._stage
-        if state is None or self._undo:
+        if state is None:
             return False
         try:
             self._arm(state)
@@ -153,8 +173,26 @@ class StepCapture:
             return False
         return True
 
+    def _begin_training(self, args: tuple[Any, ...]) -> bool:
+        """Begin the batch that the Trainer is at, unless it was observed, or the user's own code calls the step."""
+        assert self._position is not None
+        caller = self.module.__dict__.get("_current_fx_name", "training_step")  # set by Lightning around each hook
+        at = self._position()
+        if caller != "training_step" or at == self._at:
+            return False
+        self._at = at
+        batch = None if not args or isinstance(args[0], Iterator) else args[0]
+        self.begin("train", batch, args[1] if len(args) > 1 and isinstance(args[1], int) else None)
+        return True
+
     def _arm(self, state: Stage) -> None:
-        log, close = self._log, state.calibrating and not self._compiled and self._extractor is None
+        log = self._log
+        if state.steady is not None:
+            log.modules, log.copying = None, False
+            log.open()
+            self._listen(state, state.losses())
+            return
+        close = state.calibrating and not self._compiled and self._extractor is None
         log.modules = module_names(self.module) if close else None
         log.copying = state.copying
         log.open()
@@ -195,14 +233,23 @@ class StepCapture:
         state, self._stage = self._stage, None
         if state is None:
             return
+        seen, batch, index = None, self._given, self._where[0]
         try:
-            self._digest(state, result)
+            seen = self._digest(state, result)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(fault)
         finally:
             self._forget()
+        if self._consumer is None:
+            self._pending = seen
+            return
+        try:
+            with _DETACHED if seen is not None and seen.form is not None else torch.no_grad():
+                self._consumer(state.name, seen, result, batch, index)
+        except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
+            self._note(fault)
 
-    def _digest(self, state: Stage, result: object) -> None:
+    def _digest(self, state: Stage, result: object) -> Observation | None:
         log, tapper = self._log, self._tapper
         if log.fault is not None or tapper.fault is not None:
             self._note(log.fault or tapper.fault or RuntimeError())
@@ -210,18 +257,17 @@ class StepCapture:
         if self._extractor is not None:
             seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
         else:
-            seen = state.observe(
-                log.calls, Evidence(self._leaves, tapper.visits, result, state.name == "train", self._usage)
-            )
+            seen = state.again(log.calls, result)
+            if seen is None:
+                evidence = Evidence(self._leaves, tapper.visits, result, state.name == "train", self._usage)
+                seen = state.observe(log.calls, evidence)
             if log.traced and not log.calls:
                 state.mode = True
-        if seen is None or self._consumer is None:
-            self._pending = seen
-        else:
-            with torch.no_grad():
-                self._consumer(state.name, seen)
+        return seen
 
     def _read_batch(self, state: Stage, batch: object) -> None:
+        if state.steady is not None:
+            return
         if self._extractor is not None:
             self._batch = copy.copy(batch) if isinstance(batch, dict | list) else batch
         elif state.calibrating:
@@ -231,7 +277,7 @@ class StepCapture:
 
     def _forget(self) -> None:
         """Drop all references to tensors of the step."""
-        self._stage = self._batch = self._usage = None
+        self._stage = self._batch = self._given = self._usage = None
         if self._leaves:
             self._leaves = {}
         self._log.clear()

@@ -54,8 +54,8 @@ class StandIn:
 class Around(Protocol):
     """What is done around a step. None of these may raise."""
 
-    def enter(self) -> bool:
-        """Before the step; False lets it run unobserved."""
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Before the step ``name`` is called with ``args`` and ``kwargs``; False lets it run unobserved."""
 
     def leave(self, *, done: bool) -> None:
         """Right after the step; ``done`` is False when it raised."""
@@ -78,7 +78,7 @@ class StepWrapper(StandIn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the user's step, observed or not; its result and its exceptions are its own."""
         self.remove()
-        observed = self._around.enter()
+        observed = self._around.enter(self.__name__, args, kwargs)
         done = False
         try:
             result = self.original(*args, **kwargs)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_diag.metrics.groups import Groups
 from lightning_diag.metrics.held import Held
 from lightning_diag.metrics.memory import SampleMemory
+from lightning_diag.metrics.padding import Padding
 from lightning_diag.metrics.result import StageResult
-from lightning_diag.metrics.rows import LABEL_CLASSES, SURE_CELLS, TRAIN_SURE_CELLS, Spec, hard_labels, rows_of
+from lightning_diag.metrics.rows import (
+    LABEL_CLASSES,
+    SURE_CELLS,
+    TRAIN_SURE_CELLS,
+    Spec,
+    hard_labels,
+    rows_of,
+    thinned,
+)
+from lightning_diag.metrics.summed import Reduce, SummedMetric
 from lightning_diag.metrics.tally import TABLE_CLASSES, Layout, Tally
 from lightning_diag.metrics.unpack import unpack
 
-Reduce = Callable[[Tensor], Tensor]
 
-
-class StageMetrics(Metric):
+class StageMetrics(SummedMetric):
     """Everything that is counted in one stage: classes, confusion, calibration, loss; one summed reduction per epoch.
 
     A step costs a fixed number of small tensor operations on the device of the predictions: small batches are copied
@@ -33,6 +40,7 @@ class StageMetrics(Metric):
         memory: per-sample memory that is fed with the same rows (validation).
         sure_cells: scores per counted batch from which confidence and entropy are taken. Default: :data:`SURE_CELLS`
             with a memory (which wants the loss of each sample), else :data:`TRAIN_SURE_CELLS`.
+        most_scores: scores per batch that are read; of larger batches evenly spaced positions. None reads all.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Example:
@@ -53,6 +61,7 @@ class StageMetrics(Metric):
         group_names: Sequence[str] = (),
         memory: SampleMemory | None = None,
         sure_cells: int | None = None,
+        most_scores: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -60,10 +69,10 @@ class StageMetrics(Metric):
         self._groups = Groups(group_names)
         self.memory = memory
         self.sure_cells = sure_cells or (TRAIN_SURE_CELLS if memory is None else SURE_CELLS)
-        self.real_samples: int | None = None
-        self.collectives = 0
+        self.padding: Padding | None = None
+        self.most_scores = most_scores
+        self.stride = 1
         self._agreed = self._guessed = False
-        self._seen = 0
         self._held = Held()
         self._layout = Layout(0)
         self._allocate(self._shape(num_classes or 0, None))
@@ -91,7 +100,7 @@ class StageMetrics(Metric):
             kind: ``logits``, ``log_probs``, ``probs`` or ``labels``.
             class_dim: axis of the classes in ``preds``.
             ignore_index: target value that does not count.
-            loss: mean loss of the batch, one element, on any device.
+            loss: mean loss of the batch, one element, on any device; copied.
             weight_n: what the loss is the mean over; the number of samples when None.
             groups: group of each sample: names, or indices into ``group_names``.
 
@@ -105,7 +114,7 @@ class StageMetrics(Metric):
             kind=kind,
             class_dim=class_dim,
             ignore_index=ignore_index,
-            loss=loss,
+            loss=None if loss is None else loss.detach().clone(),
             weight_n=weight_n,
             groups=groups,
         )
@@ -122,22 +131,47 @@ class StageMetrics(Metric):
         loss: Tensor | None = None,
         weight_n: float | None = None,
         groups: Sequence[str] | Tensor | None = None,
+        form: object | None = None,
     ) -> None:
-        """:meth:`update` without the book-keeping that torchmetrics wraps around it (5 microseconds a step)."""
-        self.__dict__["_update_count"] += 1
-        self.__dict__["_computed"] = None
+        """:meth:`update` without the book-keeping that torchmetrics wraps around it (5 microseconds a step).
+
+        The loss is kept, not copied. ``form`` is the same object for batches that differ in nothing but their values.
+        """
         held = self._held
         samples = 0 if target is None else (target.shape or (1,))[0]
         if loss is not None:
             held.add_loss(loss, samples or 1 if weight_n is None else weight_n)
         if preds is not None and target is not None and samples:
             spec = Spec(task, kind, class_dim, ignore_index)
-            if self.real_samples is None:
+            if self.padding is None:
                 held.samples += samples
             else:
-                preds, target, groups = self._without_padding(preds, target, groups, samples)
+                kept, repeats = self.padding.take(samples)
+                held.samples += kept
+                held.padded += repeats
+                preds, target, groups = preds[:kept], target[:kept], None if groups is None else groups[:kept]
+            if self.most_scores is not None and groups is None and preds.numel() > self.most_scores:
+                turn = self.__dict__["_update_count"]
+                preds, target, self.stride = thinned(preds, target, spec, self.most_scores, turn)
             self._hold(preds, target, spec, groups)
-        if held.due:
+            plain = groups is None and self.padding is None and self.memory is None
+            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and target.dim():
+                held.settle(form, preds, target, loss)
+        self._step_done()
+
+    def again(self, form: object | None, preds: Tensor, target: Tensor, loss: Tensor | None) -> bool:
+        """Count a batch whose ``form`` is that of the last one; False when it is another. All tensors are detached."""
+        held = self._held
+        if form is None or form is not held.form or loss is None:
+            return False
+        held.again(preds, target, loss)
+        self._step_done()
+        return True
+
+    def _step_done(self) -> None:
+        self.__dict__["_update_count"] += 1
+        self.__dict__["_computed"] = None
+        if self._held.due:
             self.flush()
 
     def flush(self) -> None:
@@ -174,16 +208,6 @@ class StageMetrics(Metric):
         self._agreed = True
         self._grow(classes, "multilabel" if multilabel else self.task)
 
-    def reduce(self, reduce_sum: Reduce) -> None:
-        """Sum the state over the ranks with exactly one collective.
-
-        Args:
-            reduce_sum: takes a vector and returns its sum over all ranks (same on each rank).
-        """
-        vector = reduce_sum(self.packed())
-        self.collectives += 1
-        self.load_packed(vector)
-
     def result(self) -> StageResult:
         """The numbers of the state as it is, read to the host in one copy."""
         vector = self.packed().cpu().numpy()
@@ -199,37 +223,8 @@ class StageMetrics(Metric):
         """Forget the epoch; the number of classes and the best evaluation of the memory stay."""
         super().reset()
         self._held = Held()
-        self._seen = 0
         if self.memory is not None:
             self.memory.restart()
-
-    def _wrap_compute(self, compute: Callable[[], StageResult]) -> Callable[[], StageResult]:
-        """Sum over the ranks, compute, restore; torchmetrics' own wrapper takes no frozen dataclass."""
-
-        def run() -> StageResult:
-            self.flush()
-            with self.sync_context(
-                dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
-            ):
-                return compute()
-
-        return run
-
-    def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002  (Metric's signature)
-        """Sum with one all_reduce instead of gathering every state of every rank."""
-        from torch import distributed
-
-        def reduce_with(op: Any) -> Reduce:
-            def run(vector: Tensor) -> Tensor:
-                distributed.all_reduce(vector, op=op, group=process_group or self.process_group)
-                return vector
-
-            return run
-
-        self.flush()
-        self.agree(reduce_with(distributed.ReduceOp.MAX))
-        self._cache = self._copy_state_dict()  # what unsync restores must have the layout that was agreed
-        self.reduce(reduce_with(distributed.ReduceOp.SUM))
 
     def _hold(self, preds: Tensor, target: Tensor, spec: Spec, groups: Sequence[str] | Tensor | None) -> None:
         held = self._held
@@ -245,7 +240,7 @@ class StageMetrics(Metric):
             held.add(preds, target, ids)
 
     def _count_held(self) -> None:
-        if self._held.scores:
+        if not self._held.empty:
             self._count(*self._held.take())
 
     @torch.no_grad()
@@ -267,14 +262,6 @@ class StageMetrics(Metric):
             right = tally.add_rows(rows, wide)
         if self.memory is not None:
             self.memory.add_rows(right, rows, target)
-
-    def _without_padding(self, preds: Tensor, target: Tensor, groups: Any, samples: int) -> tuple[Tensor, Tensor, Any]:
-        """Leave out what lies behind the last real sample of this rank (a distributed sampler appends repeats)."""
-        kept = max(0, min(samples, int(self.real_samples or 0) - self._seen))
-        self._seen += samples
-        self._held.samples += kept
-        self._held.padded += samples - kept
-        return preds[:kept], target[:kept], None if groups is None else groups[:kept]
 
     def _shape(self, classes: int, task: str | None) -> Layout:
         return Layout(classes, self._groups.room, table=0 < classes <= TABLE_CLASSES and task != "multilabel")

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_diag.history import ClassRow, Count, CTCFacts, Sample, StageRecord
+from lightning_diag.history import ClassRow, Count, CTCFacts, MappingTest, Sample, StageRecord
 from lightning_diag.metrics.ctc_checks import CallChecks, Check
-from lightning_diag.metrics.ctc_edits import Decoded, Mapping, mapping_test, pick_samples, text_errors
+from lightning_diag.metrics.ctc_edits import Decoded, pick_samples, text_errors
 from lightning_diag.metrics.ctc_frames import Lengths, ctc_call
 from lightning_diag.metrics.ctc_losses import RECENT_STEPS
+from lightning_diag.metrics.ctc_mapping import mapping_test
 from lightning_diag.metrics.ctc_signals import CTCSignals
 from lightning_diag.metrics.ctc_trivial import TrivialLoss, trivial_loss
 
@@ -69,6 +70,7 @@ class CTCCollector:
         self._per_token = False
         self._fresh: dict[str, int] = {}
         self._tokens: list[list[int]] = []
+        self._settled = False
 
     def observe(
         self,
@@ -105,6 +107,20 @@ class CTCCollector:
         metric = CTCSignals(blank, int(log_probs.shape[-1]), decoder_blank=self._decoder_blank, **reading)
         return metric.to(log_probs.device)
 
+    def take_shape(self, classes: int, blank: int) -> None:
+        """Take part in the sums of the other processes without a call of one's own."""
+        if self.metric is None:
+            self.metric = self._new_metric(torch.empty(0, classes), blank)
+
+    def settle(self) -> None:
+        """The part of :meth:`epoch_end` before the processes talk to each other; once per evaluation."""
+        if self.metric is None or self._settled:
+            return
+        self._settled = True
+        self.checks.finish()
+        self._find_trivial(self.metric)
+        self._lines = list(self.metric.spill())[-MOST_LINES:]
+
     def epoch_end(self) -> dict[str, float]:
         """Close the evaluation: values by their full name (``ctc/train/blank_share``); empty when nothing was observed.
 
@@ -112,9 +128,7 @@ class CTCCollector:
         """
         if self.metric is None:
             return {}
-        self.checks.finish()
-        self._find_trivial(self.metric)
-        self._lines = list(self.metric.spill())[-MOST_LINES:]
+        self.settle()
         values = self.metric.compute()
         self._take_totals(self.metric)
         values.update(self._loss_values(self.metric, values))
@@ -149,6 +163,7 @@ class CTCCollector:
 
     def reset(self) -> None:
         """Forget this evaluation; the losses of the last steps, the trivial loss and the checks stay."""
+        self._settled = False
         if self.metric is not None:
             self.metric.reset()
 
@@ -178,7 +193,7 @@ class CTCCollector:
         support, emitted, _ = self._tokens
         return tuple(i for i in range(len(support)) if support[i] and not emitted[i])
 
-    def mapping(self) -> Mapping | None:
+    def mapping(self) -> MappingTest | None:
         """The mapping test on the decoded lines of the last evaluation."""
         return mapping_test(self._lines)
 
@@ -191,7 +206,6 @@ class CTCCollector:
         if self.metric is None:
             return CTCFacts(decoder_blank=self._decoder_blank)
         totals = self._totals
-        mapping = None if self._reading["keep_lines"] is not None else self.mapping()
         return CTCFacts(
             blank=self.metric.blank,
             classes=self.metric.num_classes,
@@ -204,7 +218,7 @@ class CTCCollector:
             zero_infinity=self._zero_infinity,
             never_emitted=self.never_emitted(),
             confused_tokens=self.metric.kept.errors.most_confused(),
-            mapping_ter=None if mapping is None else mapping.after,
+            mapping=None if self._reading["keep_lines"] is not None else self.mapping(),
         )
 
 
@@ -227,7 +241,7 @@ def merge_facts(train: CTCFacts | None, val: CTCFacts | None) -> CTCFacts | None
         zero_infinity=base.zero_infinity,
         never_emitted=val.never_emitted,
         confused_tokens=val.confused_tokens,
-        mapping_ter=val.mapping_ter,
+        mapping=val.mapping,
     )
 
 

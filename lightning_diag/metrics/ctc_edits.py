@@ -1,8 +1,8 @@
-"""Token errors of decoded lines: edit operations, confusions, the mapping test, and which lines to show. On the host."""
+"""Token errors of decoded lines: edit operations, confusions, and which lines to show. On the host."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -97,56 +97,6 @@ def text_errors(lines: Sequence[Decoded], text: Callable[[Sequence[int]], str]) 
         word_errors += Levenshtein.distance(reference.split(), hypothesis.split())
         character_errors += Levenshtein.distance(reference, hypothesis)
     return word_errors / max(words, 1), character_errors / max(characters, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mapping:
-    """The mapping test: would another numbering of the tokens explain the errors?
-
-    Attributes:
-        before: token error rate of the scored lines; after: the same when each emitted token is read as the token that it
-            most often stood for in the other half.
-        lines: lines scored; pairs: aligned token pairs that the maps were learnt from.
-    """
-
-    before: float
-    after: float
-    lines: int
-    pairs: int
-
-
-def mapping_test(lines: Sequence[Decoded]) -> Mapping | None:
-    """Learn hypothesis token -> reference token on one half of the lines, score the other half, and the reverse.
-
-    Only lines whose hypothesis is as long as the reference teach: there the tokens pair up by position. A validation set
-    that is numbered differently from the training set loses most of its errors; memorised or noisy output does not.
-
-    Returns:
-        None with fewer than eight lines, or when no line can teach.
-    """
-    halves = [list(lines[0::2]), list(lines[1::2])]
-    if len(lines) < 8:
-        return None
-    before = token_errors(lines).rate
-    errors = tokens = pairs = 0
-    for teaching, scored in (halves, halves[::-1]):
-        learnt, used = _learn(teaching)
-        pairs += used
-        for line in scored:
-            hypothesis = tuple(learnt.get(t, t) for t in line.hypothesis)
-            errors += int(Levenshtein.distance(line.reference, hypothesis))
-            tokens += len(line.reference)
-    return Mapping(before=before, after=errors / max(tokens, 1), lines=len(lines), pairs=pairs) if pairs else None
-
-
-def _learn(lines: Sequence[Decoded]) -> tuple[dict[int, int], int]:
-    """For each emitted token the reference token it most often stood for, and the number of pairs seen."""
-    seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    for line in lines:
-        if len(line.reference) == len(line.hypothesis):
-            for wanted, emitted in zip(line.reference, line.hypothesis, strict=True):
-                seen[emitted][wanted] += 1
-    return {token: counts.most_common(1)[0][0] for token, counts in seen.items()}, sum(c.total() for c in seen.values())
 
 
 def pick_samples(lines: Sequence[Decoded]) -> tuple[Sample, ...]:

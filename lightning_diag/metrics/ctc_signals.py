@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_diag.metrics.ctc_counts import COUNTS, REALS, frame_counts, target_counts
 from lightning_diag.metrics.ctc_edits import Decoded
@@ -29,12 +28,13 @@ from lightning_diag.metrics.ctc_frames import (
 from lightning_diag.metrics.ctc_kept import KeptLines
 from lightning_diag.metrics.ctc_losses import RECENT_STEPS, StepLosses, losses_again, step_losses
 from lightning_diag.metrics.ctc_values import values_of
+from lightning_diag.metrics.summed import FlushedMetric
 
 HELD_CALLS = 8
 """Calls whose targets and losses are counted together."""
 
 
-class CTCSignals(Metric):
+class CTCSignals(FlushedMetric):
     """Signals of a CTC model over one evaluation of one stage.
 
     Every step counts lines without a path and targets that clash with the blank. Reading the output costs more, so in
@@ -252,18 +252,6 @@ class CTCSignals(Metric):
                 matched[token] = count
         self.tokens[2] += matched.to(self.tokens.device)
         return lines
-
-    def _wrap_compute(self, compute: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
-        """Sum over the processes, compute, restore; also for an evaluation without a call, which is an answer here."""
-
-        def run() -> dict[str, float]:
-            self.flush()
-            with self.sync_context(
-                dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync
-            ):
-                return compute()
-
-        return run
 
     def _sync_dist(self, dist_sync_fn: Any = None, process_group: Any = None) -> None:  # noqa: ARG002  (Metric's signature)
         """Sum over the processes with one reduction per kind of number, instead of gathering every state."""

@@ -96,6 +96,32 @@ TRAIN_SURE_CELLS = 2**12
 thousands of rows per epoch, at a tenth of the cost."""
 
 
+TRAIN_SCORES = 2**20
+"""Scores of a training batch that are read: of larger ones (language models, segmentation) evenly spaced positions. Reading
+all of 128 x 50,000 takes 2.5 ms on one CPU core, 3 % of the step that makes them; thousands of positions an epoch tell the
+accuracy within a percent."""
+
+
+def thinned(scores: Tensor, target: Tensor, spec: Spec, most: int, turn: int) -> tuple[Tensor, Tensor, int]:
+    """Evenly spaced positions with about ``most`` scores, as views, and how many positions one of them stands for.
+
+    The first position moves with ``turn``, the number of the step, so that no column of an image is always left out. The
+    other arguments are those of :func:`rows_of`; a multilabel batch is thinned too.
+    """
+    classes = None if spec.task == "binary" or spec.kind == "labels" else spec.class_dim % scores.dim()
+    axes = [axis for axis in range(scores.dim()) if axis != classes]
+    axis = max(axes, key=lambda a: scores.shape[a], default=0)
+    stride = min(-(-scores.numel() // most), scores.shape[axis]) if axes else 1
+    if stride <= 1:
+        return scores, target, 1
+    own = axis if target.dim() == scores.dim() or classes is None or axis < classes else axis - 1
+    return _every(scores, axis, stride, turn), _every(target, own, stride, turn), stride
+
+
+def _every(tensor: Tensor, axis: int, stride: int, turn: int) -> Tensor:
+    return tensor[(slice(None),) * axis + (slice(turn % stride, None, stride),)]
+
+
 def rows_of(
     scores: Tensor, target: Tensor, spec: Spec, *, sure_cells: int = SURE_CELLS, want_loss: bool = True
 ) -> Rows:

@@ -13,6 +13,8 @@ def test_scalars_reach_a_csv_logger(tmp_path):
     rows = list(csv.DictReader((tmp_path / "lightning_logs/version_0/metrics.csv").read_text().splitlines()))
     values = [float(row["diag/val_balanced_acc"]) for row in rows if row.get("diag/val_balanced_acc")]
     assert len(values) == 2
+    steps = {name: [int(row["step"]) for row in rows if row.get(name)] for name in ("diag/val_acc", "val_loss")}
+    assert steps["diag/val_acc"] == steps["val_loss"]
     assert (tmp_path / "lightning_logs" / "version_0" / "diagnosis.md").exists()
 
 

@@ -33,7 +33,7 @@ class Observer(Callback):
 
 
 def fit(kind, strategy, callbacks):
-    seed_everything(5, verbose=False)
+    seed_everything(5)
     module = kind()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -23,7 +23,9 @@ class Observer(Callback):
         self.module = pl_module
         self.capture.install()
 
-    def consume(self, stage, seen):
+    def consume(self, stage, seen, *_):
+        if seen is None:
+            return
         rng = torch.get_rng_state()
         truth = self.style.pair(self.module, self.batch, stage.partition(":")[0]) if self.style else None
         torch.set_rng_state(rng)
@@ -55,7 +57,7 @@ MADE: dict[str, frozenset] = {}
 
 
 def run(style, **options):
-    seed_everything(1, verbose=False)
+    seed_everything(1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*torch.jit.*")
         module, observer = style.module(), Observer(style, **options)

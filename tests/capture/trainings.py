@@ -184,7 +184,7 @@ class Values(DummyLogger):
 def train(kind, callbacks, workers=0):
     """One fit; everything that must be equal."""
     make, options = KINDS[kind]
-    seed_everything(7, verbose=False)
+    seed_everything(7)
     module, values = make(), Values()
     package = pytorch_lightning.Trainer if isinstance(module, pytorch_lightning.LightningModule) else Trainer
     extra = options.get("callbacks", list)()

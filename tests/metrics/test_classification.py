@@ -12,6 +12,7 @@ from lightning_diag.history import Count
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.held import HELD_SCORES
 from lightning_diag.metrics.memory import SampleMemory
+from lightning_diag.metrics.padding import Padding
 
 
 def batches(classes, sizes=(64, 64, 17), seed=0):
@@ -228,12 +229,23 @@ def test_more_classes_may_come_later(classes):
 
 def test_padding_of_a_distributed_sampler_is_left_out():
     metrics = StageMetrics()
-    metrics.real_samples = 70
+    metrics.padding = Padding(real=70, drawn=96, batch_size=32)
     pairs = batches(3, sizes=(32, 32, 32))
     result = run(pairs, metrics)
     preds, target = joined(pairs)
     assert (result.n, result.padded, result.samples) == (70, 26, 70)
     assert result.correct == int((preds.argmax(1) == target)[:70].sum())
+
+
+def test_padding_is_left_out_where_one_axis_holds_all_tokens():
+    """Three samples of five tokens per batch; the last of the rank is a repeat."""
+    metrics = StageMetrics()
+    metrics.padding = Padding(real=5, drawn=6, batch_size=3)
+    pairs = batches(4, sizes=(15, 15))
+    result = run(pairs, metrics)
+    preds, target = joined(pairs)
+    assert (result.n, result.padded) == (25, 1)
+    assert result.correct == int((preds.argmax(1) == target)[:25].sum())
 
 
 def test_groups_by_name():

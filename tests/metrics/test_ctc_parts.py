@@ -20,6 +20,7 @@ from lightning_diag.metrics.ctc import (
     trivial_loss,
 )
 from lightning_diag.metrics.ctc_edits import pick_samples
+from lightning_diag.metrics.ctc_mapping import learn_map
 
 
 def lines(pairs):
@@ -83,17 +84,45 @@ def test_edit_operations_and_confusions():
     assert (confused.target, confused.predicted, confused.count) == (2, 9, 1)
 
 
-def test_mapping_test_tells_another_numbering_from_noise():
-    rng = random.Random(1)
-    references = [[rng.randint(1, 10) for _ in range(5)] for _ in range(60)]
-    shifted = lines((r, [t % 10 + 1 for t in r]) for r in references)
-    noise = lines((r, [rng.randint(1, 10) for _ in r]) for r in references)
-    right = lines((r, r) for r in references)
-    assert mapping_test(shifted).before > 0.95
-    assert mapping_test(shifted).after == 0.0
-    assert mapping_test(noise).after > 0.7
-    assert mapping_test(right).after == 0.0
-    assert mapping_test(right[:7]) is None
+def read_lines(moved, accuracy, count=96, seed=0):
+    """Lines of 2 to 4 tokens, read with errors, whose references are renumbered by ``moved`` (token - 1 -> token)."""
+    rng = random.Random(seed)
+    tokens = len(moved)
+    found = []
+    for _ in range(count):
+        said = [rng.randint(1, tokens) for _ in range(rng.randint(2, 4))]
+        read = [t if rng.random() < accuracy else rng.randint(1, tokens) for t in said if rng.random() > 0.05]
+        found.append(([moved[t - 1] for t in said], read))
+    return lines(found)
+
+
+@pytest.mark.parametrize(("tokens", "count", "accuracy"), [(100, 96, 0.7), (100, 40, 0.8), (10, 20, 0.9)])
+def test_mapping_test_finds_another_numbering(tokens, count, accuracy):
+    moved = [*range(2, tokens + 1), 1]
+    found = mapping_test(read_lines(moved, accuracy, count))
+    assert (found.p_value, found.lines) == (0.005, count)
+    assert found.renumbered > 0.75
+    assert found.after < found.before - 0.2
+
+
+def test_mapping_test_leaves_a_right_numbering_alone():
+    right = list(range(1, 101))
+    assert mapping_test(read_lines(right, 1.0)).p_value == 1.0
+    for seed in range(5):
+        assert mapping_test(read_lines(right, 0.3, seed=seed)).renumbered < 0.75
+    assert mapping_test(read_lines(right, 1.0, count=15)) is None
+
+
+def test_mapping_test_keeps_its_error_rate_on_unrelated_output():
+    said = [mapping_test(read_lines([1] * 5 + [2] * 3 + [3, 4], 0.0, count=32, seed=seed)) for seed in range(40)]
+    assert sum(found.p_value <= 0.005 for found in said) <= 2
+
+
+def test_mapping_is_learnt_from_lines_of_unequal_length():
+    rng = random.Random(0)
+    whole = [tuple(rng.randint(1, 9) for _ in range(20)) for _ in range(30)]
+    pairs = [(line, tuple(t + 1 for t in line if rng.random() > 0.1)) for line in whole]
+    assert learn_map(pairs) == {t + 1: t for t in range(1, 10)}
 
 
 def test_samples_have_their_roles_once():

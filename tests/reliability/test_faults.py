@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from toys import Toy, fit
 
 from lightning_diag import all_callbacks, diagnosis_of
@@ -50,6 +51,39 @@ def test_a_fault_in_any_hook_leaves_the_training_as_it_is(tmp_path, monkeypatch,
         assert (tmp_path / "watched" / "diagnosis.md").exists()
     if (part, hook) != ("StagePart", "close"):  # nothing else gives the module its own step back
         assert "training_step" not in vars(run.lightning_module)
+
+
+SAVING = [
+    (type(part).__name__, hook)
+    for part in default_parts()
+    for hook in ("set_up", "state_dict", "load_state_dict")
+    if getattr(type(part), hook) is not getattr(Part, hook)
+]
+
+
+@pytest.mark.parametrize(("part", "hook"), SAVING)
+def test_a_fault_around_a_checkpoint_leaves_checkpoint_and_training_as_they_are(tmp_path, monkeypatch, part, hook):
+    def run(folder, callbacks, **more):
+        torch.manual_seed(5)
+        keep = ModelCheckpoint(folder, filename="last", every_n_train_steps=8, enable_version_counter=False)
+        return fit(folder, [*callbacks, keep], Toy(), epochs=2, enable_checkpointing=True, **more)
+
+    expected = run(tmp_path / "bare", []).lightning_module.state_dict()
+    cls = next(type(p) for p in default_parts() if type(p).__name__ == part)
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("injected")
+
+    monkeypatch.setattr(cls, hook, fail)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        found = run(tmp_path / "watched", all_callbacks()).lightning_module.state_dict()
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        again = run(tmp_path / "again", all_callbacks(), ckpt_path=tmp_path / "watched" / "last.ckpt")
+    assert (tmp_path / "again" / "diagnosis.md").exists() == (part != "OutputPart")
+    notes = diagnosis_of(again).history.context.notes
+    unused = hook == "state_dict" or part == "StoppingPart"  # (without restore_best it has no state to take up)
+    assert unused or any("injected" in note for note in notes)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -33,11 +33,13 @@ class DataPart(Part):
         """A validation begins."""
         self.signals.start_epoch("val")
 
-    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool | None:
         """Look at the batch; further validation loaders are not compared."""
-        if stage == "train" or (stage == "val" and not run.trainer.sanity_checking):
-            target = None if run.observation is None else run.observation.target
-            self.signals.batch(stage, batch, target)
+        if stage not in ("train", "val") or (stage == "val" and run.trainer.sanity_checking):
+            return None
+        seen = run.observation
+        target, binary = (None, False) if seen is None else (seen.target, seen.task == "binary")
+        return self.signals.batch(stage, batch, target, binary=binary)
 
     def interval_end(self, run: Run) -> None:
         """Signals of the epoch; the facts at once where the epoch was long."""

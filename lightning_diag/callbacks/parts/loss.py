@@ -11,6 +11,7 @@ from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.signals.outputs import OutputWatch
 
 MOST_WEIGHTS = 1_000
+TASKS = ("multiclass", "dense", "binary", "multilabel")
 
 
 class LossPart(Part):
@@ -23,13 +24,21 @@ class LossPart(Part):
         self._seen: Any = None
         self._done = False
 
-    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool | None:
         """Keep what the first training steps gave to the loss."""
+        if self._done:
+            return False
         observation = run.observation
-        if self._done or stage != "train" or observation is None or observation.task not in ("multiclass", "dense"):
-            return
-        self._seen = self._seen or (observation.source, observation.weight, observation.label_smoothing)
-        self._watch.step(observation.preds, observation.kind, observation.class_dim)
+        if stage != "train" or observation is None or observation.task not in TASKS:
+            return None
+        by_class = observation.task in ("multiclass", "dense")  # weights of a BCE are per element, not per class
+        weight = observation.weight if by_class else None
+        self._seen = self._seen or (observation.source, weight, observation.label_smoothing)
+        if by_class:
+            self._watch.step(observation.preds, observation.kind, observation.class_dim)
+        if observation.kind == "logits" and not by_class:  # few class scores can all lie in [0, 1] for a while
+            self._watch.widen(observation.preds)
+        return self._watch.wants
 
     def interval_end(self, run: Run) -> None:
         """Read it."""

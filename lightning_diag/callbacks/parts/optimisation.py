@@ -24,6 +24,7 @@ class OptimisationPart(Part):
         self.gradients: GradientSignals | None = None
         self.weights: WeightSignals | None = None
         self.modes: ModeSignals | None = None
+        self._saved: dict[str, Any] = {}
 
     def train_start(self, run: Run) -> None:
         """Look at the weights once, before the first step."""
@@ -33,6 +34,9 @@ class OptimisationPart(Part):
         self.weights = WeightSignals(run.module)
         self.weights.start()
         self.modes = ModeSignals(run.module)
+        self.gradients.start_epoch(_optimizer_steps(run.trainer))  # a resume in mid-epoch starts none
+        if self._saved:
+            self.gradients.take_up(self._saved, same_epoch=run.carried)
         start, reached = start_facts(run.module), coverage(run.module, run.trainer.optimizers)
         run.recorder.update(
             model=replace(
@@ -57,15 +61,13 @@ class OptimisationPart(Part):
         if self.modes is not None:
             self.modes.start()
 
-    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool:
         """Look at the modes of the first steps of a stage."""
-        if self.modes is not None and batch_idx < 2:
-            self.modes.step("train" if stage == "train" else "val")
+        return self.modes is not None and self.modes.step("train" if stage == "train" else "val")
 
-    def before_backward(self, run: Run) -> None:
+    def before_backward(self, run: Run) -> bool:
         """Look whether the gradients of the step before were zeroed."""
-        if self.gradients is not None:
-            self.gradients.before_backward()
+        return self.gradients is not None and self.gradients.before_backward()
 
     def before_optimizer_step(self, run: Run, optimizer: Any) -> None:
         """Look at the gradients of a chosen step."""
@@ -78,10 +80,20 @@ class OptimisationPart(Part):
             return
         run.recorder.values(self.gradients.finish().values)
         values, blocks = self.weights.finish_epoch()
+        if run.torn:  # where the weights were when the interval began is not in the checkpoint
+            values, blocks = {name: v for name, v in values.items() if name != "update/ratio"}, {}
         largest = sorted(blocks.items(), key=lambda pair: -pair[1] if math.isfinite(pair[1]) else 0)[:BLOCKS_SHOWN]
         run.recorder.values(
             values | {f"update/ratio/{block}": ratio for block, ratio in largest if math.isfinite(ratio)}
         )
+
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        """The looked-at gradients; weights are too large for it."""
+        return {} if self.gradients is None else self.gradients.state()
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        """Keep it until the parameters are known to be in place."""
+        self._saved = state
 
     def fit_end(self, run: Run) -> None:
         """Facts that need the whole run."""

@@ -16,7 +16,9 @@ from lightning_diag.findings import Diagnosis
 from lightning_diag.history import RunContext
 
 LIVE_SHARE = 0.01
-"""The report is refreshed while the run goes on as long as that takes less than this share of the time."""
+"""The report is refreshed while the run goes on as long as all of that takes less than this share of the time."""
+FIRST_LOOK = 0.05
+"""Seconds that the first look is taken to cost: rules are imported then, and nothing was measured yet."""
 ANNOUNCED = frozenset(
     ("LD101", "LD109", "LD110", "LD111", "LD401", "LD402", "LD403", "LD404", "LD405", "LD503", "LD603", "LD605", "LD609",
      "LD610", "LD611", "LD612", "LD701", "LD702", "LD703", "LD704")
@@ -36,6 +38,7 @@ class OutputPart(Part):
         self._held: dict[str, int] = {}
         self._failed = False
         self._spent = 0.0
+        self._expected = FIRST_LOOK
         self._started = time.monotonic()
 
     def set_up(self, run: Run) -> None:
@@ -62,10 +65,11 @@ class OutputPart(Part):
             return
         if run.directory is not None:
             self._safely(lambda folder: self._append(folder, run), run)
-        if run.options.live is not False and self._spent <= LIVE_SHARE * (time.monotonic() - self._started):
-            begin = time.monotonic()
+        begin = time.monotonic()
+        if run.options.live is not False and self._spent + self._expected <= LIVE_SHARE * (begin - self._started):
             self._look(run)
-            self._spent += time.monotonic() - begin
+            self._expected = time.monotonic() - begin
+            self._spent += self._expected
 
     def fit_end(self, run: Run) -> None:
         """Write the report and say where it is; weights that are not loaded end a run before its first epoch."""
@@ -94,14 +98,14 @@ class OutputPart(Part):
         self._held = {code: self._held.get(code, 0) + 1 for code in held}
         for code, finding in held.items():
             if self._held[code] == TIMES:
-                say(f"lightning_diag, epoch {run.epoch}: {code} {finding.title}. {finding.summary}")
+                say(f"lightning_diag, epoch {run.epoch}: {code} {finding.title}. {finding.summary}", run.trainer)
         if run.directory is not None:
             self._safely(lambda folder: output.refresh_report(folder, history, diagnosis), run)
 
     def _write(self, folder: Path, run: Run, diagnosis: Diagnosis) -> None:
         store.append_context(folder / output.HISTORY, run.recorder.context)
         path = output.write_report(folder, run.recorder.history(), diagnosis, figures=run.options.figures is not False)
-        say(f"Diagnosis: {path}\n{diagnosis.verdict}")
+        say(f"Diagnosis: {path}\n{diagnosis.verdict}", run.trainer)
 
     def _safely(self, write: Callable[[Path], Any], run: Run) -> None:
         """One warning for a folder that cannot be written; the record stays in memory, the run goes on."""

@@ -31,15 +31,17 @@ class ProbePart(Part):
         self.probe = ModuleProbe(run.module, batches=0 if sharded else wanted)
         self.norms = NormWatch(run.module)
 
-    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> None:
+    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> bool | None:
         """Watch the first steps."""
-        if self.probe is not None and stage in ("train", "val"):
-            self.probe.before(stage)
+        if stage not in ("train", "val"):
+            return None
+        return self.probe is not None and self.probe.before(stage)
 
-    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool | None:
         """Keep what the predicting part was given."""
-        if self.probe is not None and stage in ("train", "val"):
-            self.probe.after(stage, run.observation)
+        if stage not in ("train", "val"):
+            return None
+        return self.probe is not None and self.probe.after(stage, run.observation)
 
     def validation_epoch_end(self, run: Run) -> None:
         """Evaluate the probe with the weights that validation saw."""

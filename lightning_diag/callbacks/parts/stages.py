@@ -2,81 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_diag.callbacks.collector import StageCollector, StepLosses
-from lightning_diag.callbacks.loaders import loaders, real_samples
+from lightning_diag.callbacks.collector import Reduce, StageCollector, StepLosses
+from lightning_diag.callbacks.loaders import loaders, padding
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
 from lightning_diag.history import CTCFacts, Outcomes
+from lightning_diag.metrics.rows import TRAIN_SCORES
 
 
 class StagePart(Part):
     """Installs the capture around the steps and turns each interval into counts."""
 
     title = "metrics"
+    collective = ("train_start", "validation_epoch_end", "interval_end")
 
     def __init__(self) -> None:
         self.capture: StepCapture | None = None
         self.collectors: dict[str, StageCollector] = {}
         self.losses = StepLosses()
+        self._saved: dict[str, Any] = {}
+        self._met = 0  # collective calls that the running hook has made
 
     def fit_start(self, run: Run) -> None:
         """Wrap the steps of this module instance."""
-        self.capture = StepCapture(run.module, extractor=run.options.extractor)
+        progress = run.trainer.fit_loop.epoch_loop.batch_progress
+        self.capture = StepCapture(
+            run.module,
+            extractor=run.options.extractor,
+            consumer=run.step_done,
+            position=lambda: int(progress.total.ready),
+        )
         self.capture.install()
-        run.extra["capture"] = self.capture
 
-    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> None:
-        """The batch is read before the step can pop its target."""
-        assert self.capture is not None
-        self.capture.begin(_plain(stage), batch, batch_idx, _loader(stage))
+    def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> bool:
+        """Announce a validation batch; a training batch announces itself when its step is called."""
+        if stage == "train" or self.capture is None:
+            return False
+        self.capture.begin("val", batch, batch_idx, _loader(stage))
+        return True
 
-    def batch_end(self, run: Run, stage: str, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> None:
         """Count what the step computed."""
-        assert self.capture is not None
-        observation = run.observation = self.capture.end(outputs)
-        loss = _returned_loss(outputs)
+        seen = run.observation
+        loss = seen.loss if seen is not None and seen.returned else _returned_loss(result)
         if stage == "train" and loss is not None:
-            loss = loss * run.trainer.accumulate_grad_batches if run.trainer.accumulate_grad_batches > 1 else loss
             self.losses.add(loss)
-        self._collector(run, stage).observe(observation, batch, loss)
+        self._collector(run, stage).observe(seen, batch, loss)
 
     def train_start(self, run: Run) -> None:
         """All ranks make the same collective calls, so each has every collector, also without a batch."""
-        if run.trainer.world_size > 1:
-            for stage in ("train", *(_val(i) for i in range(len(run.trainer.num_val_batches)))):
-                self._collector(run, stage)
+        if self._saved:
+            self._take_up(run)
+        if run.processes > 1:
+            self._collector(run, "train")
+            self._agree_on_validation(run)
+        self._met = 0
+
+    def epoch_start(self, run: Run) -> None:
+        """The training loader starts from its beginning."""
+        found = loaders(run.trainer.train_dataloader)
+        self._collector(run, "train").metrics.padding = padding(found[0]) if len(found) == 1 else None
+        for stage in self._validations(run) if run.late else ():
+            self.collectors[stage].reset()
 
     def validation_start(self, run: Run) -> None:
         """A new validation counts from zero, without the repeats of a distributed sampler."""
         for index, loader in enumerate(loaders(run.trainer.val_dataloaders)):
-            self._collector(run, _val(index)).metrics.real_samples = real_samples(loader)
-        for stage, collector in self.collectors.items():
-            if stage != "train":
-                collector.reset()
+            self._collector(run, _val(index)).metrics.padding = padding(loader)
+        for stage in self._validations(run):
+            self.collectors[stage].reset()
 
     def validation_epoch_end(self, run: Run) -> None:
         """Validation counts, in time for callbacks that monitor them."""
-        for stage in [s for s in self.collectors if s != "train"]:
-            self._take(run, stage)
-        if not run.trainer.sanity_checking:
-            self._compare_with_best(run)
+        if not run.late:
+            self._take(run, self._validations(run))
+            if not run.trainer.sanity_checking:
+                self._compare_with_best(run)
+        self._met = 0
 
     def interval_end(self, run: Run) -> None:
         """Training counts since the last interval."""
         train = self.collectors.get("train")
-        if train is not None and (train.steps or run.trainer.world_size > 1):
-            self._take(run, "train")
+        if run.late:
+            self._take(run, self._validations(run))
+            if "val" in run.recorder.running_stages:
+                self._compare_with_best(run)
+        if train is not None and (train.steps or run.processes > 1):
+            self._take(run, ["train"])
             train.reset()
             run.recorder.values(self.losses.read())
         self._facts(run)
+        self._met = 0
+
+    def take_part(self, run: Run, hook: str) -> None:
+        """Send nothing but the news of the fault."""
+        if hook == "train_start":
+            if not self._met:
+                self._agree_on_validation(run)
+            self._met = 0
+            return
+        stages = self._validations(run) if run.late == (hook == "interval_end") else []
+        todo = [*stages, "train"] if hook == "interval_end" else stages
+        met, self._met = self._met, 0
+        for stage in todo[met:]:
+            self._collector(run, stage).sum_up(*_reductions(run.trainer), failed=True)
 
     def fit_end(self, run: Run) -> None:
         """Facts that need the whole run."""
@@ -84,6 +121,25 @@ class StagePart(Part):
         val = self.collectors.get("val")
         if val is not None:
             run.recorder.update(samples=val.samples())
+        train = self.collectors.get("train")
+        if train is not None and train.metrics.stride > 1:
+            run.recorder.note(
+                f"Training accuracy rests on every {train.metrics.stride}th position of a batch, because a batch has more than "
+                f"{TRAIN_SCORES:,} scores. Validation counts all."
+            )
+
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        """Counts of the open interval and the best evaluation; with several processes each knows only its share."""
+        stages = {} if run.processes > 1 else {name: c.state() for name, c in self.collectors.items()}
+        return {
+            "batches": run.batches,
+            "losses": self.losses.state(),
+            "stages": {name: state for name, state in stages.items() if state},
+        }
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        """Keep it until it is known whether the interval goes on."""
+        self._saved = state
 
     def close(self, run: Run) -> None:
         """Give the module its own steps back."""
@@ -92,15 +148,60 @@ class StagePart(Part):
 
     # -- inner --------------------------------------------------------------------------------------------------
 
+    def _take_up(self, run: Run) -> None:
+        saved, self._saved = self._saved, {}
+        run.carried &= saved["batches"] == saved["stages"].get("train", {}).get("steps", 0)
+        self.losses.take_up(saved["losses"], carried=run.carried)
+        for stage, state in saved["stages"].items():
+            if run.processes == 1 and (stage != "train" or run.carried):
+                self._collector(run, stage).take_up(state)
+
     def _collector(self, run: Run, stage: str) -> StageCollector:
         if stage not in self.collectors:
             self.collectors[stage] = StageCollector(stage, run.options, with_ctc="CTCBlankMonitor" in run.wanted)
         return self.collectors[stage]
 
-    def _take(self, run: Run, stage: str) -> None:
-        collector = self.collectors[stage]
-        run.recorder.values(collector.values(*_reductions(run.trainer)))
-        run.recorder.stage(stage, collector.record(complete=_is_complete(run.trainer, stage)))
+    def _validations(self, run: Run) -> list[str]:
+        """Validation stages; every process has a collector for each, also where Lightning called no hook."""
+        if run.processes > 1:
+            for index in range(len(loaders(run.trainer.val_dataloaders))):
+                self._collector(run, _val(index))
+        return [stage for stage in self.collectors if stage != "train"]
+
+    def _agree_on_validation(self, run: Run) -> None:
+        """Where the user allows empty loaders, Lightning leaves validation out on a process whose loaders are empty.
+
+        Then all meet at the end of the epoch. So they do where the loaders are not known yet (the first validation is
+        epochs away).
+        """
+        if not _allows_empty(run.trainer):
+            return
+        self._met += 1
+        reduce_sum, _ = _reductions(run.trainer)
+        batches = run.trainer.num_val_batches
+        has_some = float(not batches or sum(batches) > 0)
+        validating, unknown, all_of_them = reduce_sum(torch.tensor([has_some, float(not batches), 1.0])).tolist()
+        run.late = validating < all_of_them or unknown > 0
+        if run.late:
+            run.recorder.note(
+                "A process may have no validation batches: all wait for each other at the end of the epoch, so there is "
+                "one record per epoch, and diag/val_* values come too late for callbacks that look at the end of the validation."
+            )
+
+    def _take(self, run: Run, stages: Sequence[str]) -> None:
+        """Put the counts of ``stages`` into the record; first all that the processes do together."""
+        collectors = {stage: self.collectors[stage] for stage in stages}
+        if run.processes > 1:
+            for collector in collectors.values():
+                self._met += 1
+                collector.sum_up(*_reductions(run.trainer))
+        values = {stage: collector.values() for stage, collector in collectors.items()}
+        for stage, collector in collectors.items():
+            record = collector.record(complete=_is_complete(run.trainer, stage))
+            if run.late and stage != "train" and not record.n and not values[stage]:
+                continue  # no validation in this epoch
+            run.recorder.values(values[stage])
+            run.recorder.stage(stage, record)
 
     def _compare_with_best(self, run: Run) -> None:
         """Keep the per-sample memory of the best evaluation so far."""
@@ -156,20 +257,21 @@ def _val(index: int) -> str:
     return "val" if index == 0 else f"val:{index}"
 
 
-def _plain(stage: str) -> str:
-    return "train" if stage == "train" else "val"
-
-
 def _loader(stage: str) -> int:
     return int(stage.partition(":")[2] or 0)
 
 
-def _returned_loss(outputs: Any) -> Tensor | None:
-    """The loss that a step returned, detached; None where it returned none."""
-    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+def _returned_loss(result: Any) -> Tensor | None:
+    """A copy of the loss that a step returned; None where it returned none."""
+    loss = result.get("loss") if isinstance(result, dict) else result
     if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
-        return loss.detach()
+        return loss.detach().clone()
     return None
+
+
+def _allows_empty(trainer: Any) -> bool:
+    owners = (trainer.lightning_module, trainer.datamodule)
+    return any(getattr(o, "allow_zero_length_dataloader_with_multiple_devices", False) for o in owners)
 
 
 def _is_complete(trainer: Any, stage: str) -> bool:
@@ -178,15 +280,15 @@ def _is_complete(trainer: Any, stage: str) -> bool:
     return not trainer.overfit_batches and limit in (None, 1.0) and isinstance(limit, (float, type(None)))
 
 
-def _reductions(trainer: Any) -> tuple[Callable[[Tensor], Tensor] | None, Callable[[Tensor], Tensor] | None]:
-    """Sum and maximum over the ranks; (None, None) for one process."""
-    if trainer.world_size == 1:
-        return None, None
+def _reductions(trainer: Any) -> tuple[Reduce, Reduce]:
+    """Sum and maximum over the ranks that see different data, where there are several."""
+    mesh = getattr(trainer.strategy, "device_mesh", None)  # tensor parallel ranks share their batches
+    group = None if mesh is None else mesh["data_parallel"].get_group()
 
-    def over_ranks(operation: Any) -> Callable[[Tensor], Tensor]:
+    def over_ranks(operation: Any) -> Reduce:
         def reduce(vector: Tensor) -> Tensor:
             vector = vector.to(trainer.strategy.root_device)
-            torch.distributed.all_reduce(vector, op=operation)
+            torch.distributed.all_reduce(vector, op=operation, group=group)
             return vector
 
         return reduce

@@ -32,6 +32,7 @@ class StoppingPart(Part):
     """
 
     title = "stopping"
+    collective = ("interval_done",)
 
     def __init__(self, stopper: AdaptiveEarlyStop | None = None) -> None:
         self.stopper = stopper
@@ -39,6 +40,7 @@ class StoppingPart(Part):
         self.decisions: list[tuple[int, Decision]] = []
         self.first_stop: tuple[int, Decision] | None = None
         self._plan: LearningRatePlan | None = None
+        self._wish: tuple[int, Decision] | None = None
         self._by_epoch = True
         self._weights = BestWeights() if stopper is not None and stopper.restore_best else None
 
@@ -65,8 +67,23 @@ class StoppingPart(Part):
         if self.first_stop is None:
             self.first_stop = (record.epoch, decision)
             self._announce(run, record.epoch, decision)
-        if not self.stopper.dry_run and _long_enough(run.trainer):
-            self._stop(run, record.epoch, decision)
+        if _long_enough(run.trainer):
+            self._wish = (record.epoch, decision)
+
+    def interval_done(self, run: Run) -> None:
+        """Stop on all processes where one wants to: each sees its own logged values."""
+        if self.stopper is None or self.stopper.dry_run:
+            return
+        wish, self._wish = self._wish, None
+        if _any_process(run, wanted=wish is not None):
+            run.trainer.should_stop = True
+            if wish is not None:
+                self._stop(run, *wish)
+
+    def take_part(self, run: Run, hook: str) -> None:
+        """Follow the others."""
+        stops = self.stopper is not None and not self.stopper.dry_run and _any_process(run, wanted=False)
+        run.trainer.should_stop |= stops
 
     def fit_end(self, run: Run) -> None:
         """Facts for the report; the best weights back where that is asked for."""
@@ -84,6 +101,15 @@ class StoppingPart(Part):
         elif self.first_stop is not None:
             stop = _would(stop, self.first_stop, run.recorder.epochs)
         run.recorder.update(stop=stop)
+
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        """Where the best weights are kept; the decisions follow from the record."""
+        return {} if self._weights is None else self._weights.state()
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        """Take up the best weights."""
+        if self._weights is not None:
+            self._weights.take_up(state)
 
     # -- inner --------------------------------------------------------------------------------------------------
 
@@ -125,19 +151,18 @@ class StoppingPart(Part):
         assert self.stopper is not None
         verb = "would stop" if self.stopper.dry_run else "stops"
         run.recorder.add_event("would_stop" if self.stopper.dry_run else "stop", decision.reason)
-        say(f"AdaptiveEarlyStop {verb} after epoch {epoch}: {decision.reason}.")
+        say(f"AdaptiveEarlyStop {verb} after epoch {epoch}: {decision.reason}.", run.trainer)
 
     def _stop(self, run: Run, epoch: int, decision: Decision) -> None:
         assert self.stopper is not None
-        trainer = run.trainer
-        wanted = True
-        if trainer.world_size > 1:
-            wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
-        trainer.should_stop = trainer.should_stop or wanted
         self.stopper.stopped_epoch = epoch
         self.stopper.stopping_reason_message = decision.reason
         stop = replace(run.recorder.context.stop, stopper=type(self.stopper).__name__, reason=f"{decision.reason}.")
         run.recorder.update(stop=stop)
+
+
+def _any_process(run: Run, *, wanted: bool) -> bool:
+    return bool(run.trainer.strategy.reduce_boolean_decision(wanted, all=False)) if run.processes > 1 else wanted
 
 
 def _long_enough(trainer: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from lightning_diag.callbacks.context import context_changes, data_facts
 from lightning_diag.callbacks.messages import warn
@@ -23,7 +24,7 @@ class TimelinePart(Part):
         self._clock = time.monotonic()
         self._started = False
         self._resolved = False
-        self._torn = False
+        self._earlier = 0.0
 
     def fit_start(self, run: Run) -> None:
         """What is known before the first step."""
@@ -38,9 +39,7 @@ class TimelinePart(Part):
             optim=optim_facts(trainer),
             resumed_epoch=run.epoch if resumed else None,
         )
-        self._clock = time.monotonic()
-        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # all batches at the end of an epoch
-        self._torn = resumed and 0 < done < trainer.num_training_batches
+        self._clock = time.monotonic() - (self._earlier if run.carried else 0.0)
         batches = run.trainer.num_val_batches  # empty until the first validation, where that is epochs away
         if not run.trainer.enable_validation or (batches and not any(batches)):
             text = (
@@ -53,7 +52,7 @@ class TimelinePart(Part):
     def interval_end(self, run: Run) -> None:
         """Learning rate, time and events."""
         now = time.monotonic()
-        rates = [float(group["lr"]) for optimizer in run.trainer.optimizers for group in optimizer.param_groups]
+        rates = run.rates
         found = {"time/epoch": now - self._clock}
         if rates:
             found["lr"] = rates[0]
@@ -63,13 +62,20 @@ class TimelinePart(Part):
             self._events(run, rates[0] if rates else None)
             run.recorder.values(found)
 
+    def state_dict(self, run: Run) -> dict[str, Any]:
+        """How long the open interval has taken."""
+        return {"seconds": time.monotonic() - self._clock}
+
+    def load_state_dict(self, run: Run, state: dict[str, Any]) -> None:
+        """Take up the clock."""
+        self._earlier = float(state["seconds"])
+
     def _events(self, run: Run, rate: float | None) -> None:
         if not self._started:
             resumed = run.recorder.context.resumed_epoch is not None
             run.recorder.event("resume" if resumed else "start")
         self._started = True
-        if self._torn:
-            self._torn = False
+        if run.torn and not run.carried:
             run.recorder.event("partial", "resumed in mid-epoch: training counts cover the steps after the resume only")
         before = run.recorder.epochs[-1].values.get("lr") if run.recorder.epochs else None
         if rate and before and rate >= LR_STEP * before:

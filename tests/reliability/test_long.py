@@ -1,0 +1,109 @@
+"""10,000 epochs of 1,000 classes: the file, the memory, the time to diagnose and the report stay small."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_diag.history import ClassRow, Confusion, Count, EpochRecord, Paired, RunContext, StageRecord
+from lightning_diag.store import history_to_lines
+from lightning_diag.store.writing import append_context
+
+pytestmark = pytest.mark.reliability
+
+EPOCHS, CLASSES, VARIANTS = 10_000, 1_000, 64
+NAMES = ("acc", "balanced_acc", "macro_f1", "confidence", "entropy", "ece")
+
+
+def stages(rng, share):
+    """Both stages of one epoch, with counts as they come: different in each class."""
+    made = {}
+    for stage, support in (("train", 1_200), ("val", 50)):
+        hits = rng.binomial(support, np.clip(share + 0.05 * rng.standard_normal(CLASSES), 0, 1))
+        predicted = hits + rng.poisson(support - hits)
+        rows = zip(hits.tolist(), predicted.tolist(), strict=True)
+        n, k = support * CLASSES, int(hits.sum())
+        made[stage] = StageRecord(
+            n=n,
+            correct=Count(k=k, n=n),
+            classes=tuple(ClassRow(index=i, support=support, predicted=p, correct=h) for i, (h, p) in enumerate(rows)),
+            confusions=tuple(Confusion(target=i, predicted=i + 1, count=30 - i) for i in range(20)),
+            paired=Paired(reference_epoch=0, both=k - 100, gained=120, lost=100, neither=n - k - 120),
+        )
+    return made
+
+
+def values(rng, epoch):
+    """Fifty scalars; their names are those of a real run."""
+    fall = math.exp(-8 * epoch / EPOCHS)
+    noise = iter(rng.standard_normal(64).tolist())
+    found = {"lr": 0.1 * (1 - epoch / EPOCHS), "time/epoch": 60.0}
+    for stage in ("train", "val"):
+        found |= {f"{stage}/loss": 6.9 * fall + 0.9 + 0.02 * next(noise)}
+        found |= {f"{stage}/{name}": 0.75 * (1 - fall) + 0.01 * abs(next(noise)) for name in NAMES}
+    found |= {f"update/ratio/layer{i}": 0.01 + 0.001 * abs(next(noise)) for i in range(12)}
+    more = (
+        "grad/norm",
+        "grad/norm_max",
+        "grad/cosine",
+        "update/ratio",
+        "param/norm",
+        "probe/train_loss",
+        "batch/purity",
+    )
+    found |= {name: 1.0 + 0.1 * next(noise) for name in (*more, "loss/step_min", "loss/step_max", "relu/dead_share")}
+    return found | {f"logged/{name}": 1.0 + 0.1 * next(noise) for name in ("val_loss", "val_acc", "train_loss")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder; epochs share the counts of 64 stages, all else is their own."""
+    folder = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    variants = []
+    for number in range(VARIANTS):
+        record = EpochRecord(epoch=0, stages=stages(rng, 0.75 * number / VARIANTS))
+        line = json.loads(history_to_lines(type("H", (), {"context": RunContext(), "epochs": (record,)})())[-1])
+        variants.append(json.dumps(line["stages"]))
+    append_context(folder / "history.jsonl", RunContext(task="multiclass", classes=CLASSES))
+    with (folder / "history.jsonl").open("a") as file:
+        for epoch in range(EPOCHS):
+            head = {"type": "epoch", "version": 1, "epoch": epoch, "step": 1_000 * epoch, "values": values(rng, epoch)}
+            counts = variants[min(VARIANTS - 1, int(VARIANTS * (1 - math.exp(-8 * epoch / EPOCHS))))]
+            file.write(json.dumps(head)[:-1] + f', "stages": {counts}}}\n')
+    return folder
+
+
+def measured(code, *args):
+    """(CPU seconds, peak memory in MB beyond the imports) of ``code``."""
+    script = f"""
+import resource, sys, time
+import pydantic, pydantic_core
+from lightning_diag.store import read_history
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+{code}
+print(time.process_time(), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, file=sys.stderr)
+"""
+    command = [sys.executable, "-c", script, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-2000:]
+    return tuple(map(float, done.stderr.split()[-2:]))
+
+
+def test_the_record_on_disk_and_in_memory(run):
+    assert (run / "history.jsonl").stat().st_size < 400e6
+    _, megabytes = measured("assert len(read_history(sys.argv[1]).epochs) == 10_000", run / "history.jsonl")
+    assert megabytes < 200
+
+
+def test_the_time_to_diagnose_and_the_report(run):
+    seconds, _ = measured("from lightning_diag.cli import main\nmain(['diagnose', sys.argv[1]])", run)
+    assert seconds < 8  # 5 on a quiet core; other work that shares it costs half as much again
+    report = (run / "diagnosis.md").read_text()
+    assert len(report) < 300_000
+    assert (run / "diagnosis.json").stat().st_size < 300_000 * 1.5
+    assert "per-class rows are kept for" in report

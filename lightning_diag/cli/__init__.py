@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from lightning_diag.cli.parser import build_parser
 from lightning_diag.errors import DiagError
+from lightning_diag.garbage import without_collections
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(argv)
     try:
-        code: int = options.run(options)
+        with without_collections():  # a command is short, and a long record has a million objects to walk over
+            code: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output went away (``| head``)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

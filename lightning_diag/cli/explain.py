@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     if options.code is None:
         say("\n".join(f"{rule.code}  {rule.name}" for rule in sorted(RULES, key=lambda rule: rule.code)))
     else:
-        say(page(_code(options.code)))
+        say(plain(page(_code(options.code))))
     return 0
 
 
@@ -37,6 +38,16 @@ def page(code: str) -> str:
         if found.is_file():
             return found.read_text(encoding="utf-8").rstrip()
     raise ConfigError(f"there is no page for {code}; the list of rules: lightning-diag explain")
+
+
+def plain(text: str) -> str:
+    """A page for the terminal: without the examples that its tests run, and with links that a terminal cannot follow as text."""
+    explained = text.partition("\n## Fires\n")[0].rstrip()
+    return _LINK.sub(lambda link: f"{link[1]} ({link[2]})" if link[2] not in link[1] else link[1], explained)
+
+
+_LINK = re.compile(r"\[([^\]]+)\]\((?:[\w./-]*/)?([\w-]+)\.md(?:#[\w-]+)?\)")
+"""A link to another page: its text and the name of the page."""
 
 
 def _code(text: str) -> str:

@@ -11,7 +11,7 @@ from lightning_diag import __version__
 
 _EXAMPLES = """\
 examples:
-  lightning-diag demo                                  a run that overfits, and its report
+  lightning-diag demo                                  a resumed run that goes wrong, and its report
   lightning-diag diagnose lightning_logs/version_3     write diagnosis.md for a finished or killed run
   lightning-diag diagnose log.csv --map val_acc=top1 --n-val 29 --classes 4
   lightning-diag compare runs/*                        several runs on one page
@@ -39,7 +39,9 @@ _Commands = argparse._SubParsersAction  # noqa: SLF001  (argparse has no public 
 
 
 def _command(commands: _Commands[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
+    )
     command.set_defaults(run=_later(name))
     return command
 

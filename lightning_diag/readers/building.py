@@ -18,7 +18,7 @@ from lightning_diag.history import (
     Target,
 )
 from lightning_diag.readers.assign import Assignment, assign
-from lightning_diag.readers.counting import FLOAT32, count_of, fitting_size, resolution
+from lightning_diag.readers.counting import FLOAT32, ambiguous, count_of, fitting_size, resolution
 from lightning_diag.readers.folding import EpochClock, Intervals, discard_repeated, intervals_of
 from lightning_diag.readers.log import Column, Log, ReadReport
 from lightning_diag.readers.names import mode_of
@@ -70,11 +70,13 @@ def build(log: Log, path: str, told: Told) -> tuple[RunHistory, ReadReport]:
     places = intervals_of(clock, evaluated, [log.columns[c] for c in [*used, *assigned.shown]])
     assigned.notes += [note for note in (again, places.note) if note]
     values = _values(log, assigned, clock, places, scales)
-    stages = [_stages(v, log, assigned, scales, told) for v in values]
+    offs = {s: resolution(log.columns[c], scales.get(c, 1.0)) for s, c in assigned.signals.items() if s in _COUNTED}
+    stages = [_stages(v, told, offs) for v in values]
+    _drop_coincidences(values, stages)
     lrs = _groups(log, assigned, clock, places)
     records = tuple(map(_record, places.keys, [places.numbered] * len(values), values, stages, lrs))
-    _note_counts(values, stages, assigned, told)
-    _hint_size(values, log, assigned, scales, told)
+    _note_counts(values, stages, assigned, told, offs)
+    _hint_size(values, assigned, told, offs.get("val/acc"))
     history = RunHistory(context=_context(log, path, told, assigned), epochs=records)
     return told.completed(history), _report(log, path, assigned)
 
@@ -157,22 +159,37 @@ def _scales(log: Log, assigned: Assignment) -> dict[str, float]:
     return dict.fromkeys(columns, 0.01)
 
 
-def _stages(
-    values: Mapping[str, float], log: Log, assigned: Assignment, scales: Mapping[str, float], told: Told
-) -> dict[str, StageRecord]:
+_COUNTED = ("train/acc", "val/acc")
+"""Signals that become counts where the size of the set is known."""
+
+
+def _stages(values: Mapping[str, float], told: Told, offs: Mapping[str, float]) -> dict[str, StageRecord]:
     stages = {}
     for stage, n in (("train", told.n_train), ("val", told.n_val)):
-        column = assigned.signals.get(f"{stage}/acc")
-        if n and column and f"{stage}/acc" in values:
-            off = resolution(log.columns[column], scales.get(column, 1.0))
-            count = count_of(values[f"{stage}/acc"], n, off)
+        signal = f"{stage}/acc"
+        if n and signal in offs and signal in values:
+            count = count_of(values[signal], n, offs[signal])
             if count:
                 stages[stage] = StageRecord(n=n, correct=count)
     return stages
 
 
+def _drop_coincidences(values: list[dict[str, float]], stages: list[dict[str, StageRecord]]) -> None:
+    """Take no counts where most accuracies fit none: then the size is wrong, and the few that fit do so by chance."""
+    for stage in ("train", "val"):
+        measured = [i for i, row in enumerate(values) if f"{stage}/acc" in row]
+        counted = [i for i in measured if stage in stages[i]]
+        if 2 * len(counted) < len(measured):
+            for i in counted:
+                del stages[i][stage]
+
+
 def _note_counts(
-    values: list[dict[str, float]], stages: list[dict[str, StageRecord]], assigned: Assignment, told: Told
+    values: list[dict[str, float]],
+    stages: list[dict[str, StageRecord]],
+    assigned: Assignment,
+    told: Told,
+    offs: Mapping[str, float],
 ) -> None:
     """Make the accuracies exact where they are counts, and say where they are not."""
     for stage, n in (("train", told.n_train), ("val", told.n_val)):
@@ -182,23 +199,27 @@ def _note_counts(
         for i in exact:
             values[i][signal] = stages[i][stage].correct.rate  # type: ignore[union-attr]  # made with a count above
         if n and len(exact) < len(measured):
-            assigned.notes.append(
-                f"{len(measured) - len(exact)} of {len(measured)} values of {signal} are no k of {n} to the printed digits: "
-                f"they stay without interval (is n = {n} right, was a last batch dropped, or are too few digits printed?)"
-            )
+            what = f"{len(measured) - len(exact)} of {len(measured)} values of {signal}"
+            assigned.notes.append(_why_no_counts(what, n, offs.get(signal, FLOAT32)))
         elif n and not measured:
             assigned.notes.append(f"n = {n} is of no use: there is no {signal}")
 
 
-def _hint_size(
-    values: list[dict[str, float]], log: Log, assigned: Assignment, scales: Mapping[str, float], told: Told
-) -> None:
+def _why_no_counts(what: str, n: int, off: float) -> str:
+    """Why accuracies stay without a count: several counts are printed alike, or none fits."""
+    if ambiguous(n, off):
+        return f"{what} are printed with too few digits to say which k of {n} they are: they stay without interval"
+    return (
+        f"{what} are no k of {n} to the printed digits: they stay without interval "
+        f"(is n = {n} right, or was a last batch dropped?)"
+    )
+
+
+def _hint_size(values: list[dict[str, float]], assigned: Assignment, told: Told, off: float | None) -> None:
     """Say which size the validation set seems to have, where the user did not."""
-    column = assigned.signals.get("val/acc")
-    if told.n_val or column is None:
+    if told.n_val or off is None:
         return
-    shares = [row["val/acc"] for row in values if "val/acc" in row]
-    size = fitting_size(shares, resolution(log.columns[column], scales.get(column, 1.0)))
+    size = fitting_size([row["val/acc"] for row in values if "val/acc" in row], off)
     if size:
         assigned.notes.append(
             f"all values of val/acc are a k of {size}: if the validation set has {size:,} samples (or a multiple), "

@@ -29,10 +29,21 @@ def count_of(share: float, n: int, off: float) -> Count | None:
         n: size of the set.
         off: how far the printed value may be from k / n.
     """
-    if not math.isfinite(share) or 2 * off * n >= 1:
+    if not math.isfinite(share) or ambiguous(n, off):
         return None
     k = round(share * n)
     return Count(k=k, n=n) if 0 <= k <= n and abs(k / n - share) <= off else None
+
+
+def ambiguous(n: int, off: float) -> bool:
+    """Whether shares that are printed to within ``off`` can be more than one k of ``n``.
+
+    Where n divides a power of ten that is printed in full, each k has a decimal of its own, rounded or cut off: 0.4774 is
+    4774 of 10,000, the usual size of a test set.
+    """
+    units = 1 / off
+    whole = off > FLOAT32 and n <= units * (1 + 1e-9) and abs(units / n - round(units / n)) < 1e-6
+    return 2 * off * n >= 1 and not whole
 
 
 def fitting_size(shares: Iterable[float], off: float) -> int | None:

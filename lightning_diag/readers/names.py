@@ -85,6 +85,8 @@ _STEP = frozenset(
 _CLOCK = frozenset(
     ["time", "timestamp", "wall_time", "walltime", "datetime", "date", "elapsed", "runtime", "relative_time"]
 )
+_PUBLISHED = {"diag/" + signal.replace("/", "_"): signal for signal in SIGNALS if "{" not in signal}
+"""As the monitors name their own signals for loggers: ``diag/val_balanced_acc``."""
 _AXES = {"epoch": _EPOCH, "step": _STEP, "clock": _CLOCK}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LOADER = re.compile(r"[/_]?dataloader_idx_(\d+)$")
@@ -138,7 +140,7 @@ def axis_of(name: str) -> str | None:
 
 def meaning_of(name: str) -> Meaning:
     """What the column ``name`` holds, read from its name alone."""
-    bare = name.removeprefix("diag/")
+    bare = _PUBLISHED.get(name) or name.removeprefix("diag/")
     if bare in SIGNALS or bare.startswith("ctc/"):
         first, _, quantity = bare.partition("/")
         staged = first in _STAGES and quantity

@@ -88,7 +88,8 @@ class Cause:
 
     Attributes:
         rank: place among the causes; 0 for findings that are not ranked.
-        seen: what was observed; speaks_for, against: further facts on either side, none said before.
+        seen: what was observed, empty where the verdict says it; speaks_for, against: further facts on either side, none
+            said before.
         symptoms: findings that this one explains.
     """
 

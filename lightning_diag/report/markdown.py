@@ -56,3 +56,8 @@ def history_markdown(history: RunHistory) -> str:
 def _sections(title: str, sections: tuple[Section, ...]) -> str:
     template = markdown_environment().get_template("part.md.jinja")
     return tidy(template.render(title=title, sections=sections, figures=_NO_FIGURES))
+
+
+# A notebook asks a value how it looks. The values themselves know no report, so this layer tells them.
+setattr(Finding, "_repr_markdown_", finding_markdown)  # noqa: B010  (mypy allows no new attribute by assignment)
+setattr(RunHistory, "_repr_markdown_", history_markdown)  # noqa: B010

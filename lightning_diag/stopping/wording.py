@@ -49,7 +49,11 @@ def stalled_or_improving(
     share = f"{100 * min_gain:g} %"
     chance = f"the best still improves by more than {share} of the gain with probability {percent(probability)}"
     side = "below" if stalled else "not below"
-    since = "the last evaluation was the best" if wait == 0 else f"{wait} evaluations since the best"
+    since = (
+        "the last evaluation was the best"
+        if wait == 0
+        else f"{wait} evaluation{'' if wait == 1 else 's'} since the best"
+    )
     return f"{chance}, {side} the limit of {percent(threshold)}; {since}{_most(stalled, weights)}"
 
 

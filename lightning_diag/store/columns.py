@@ -6,20 +6,31 @@ these columns are thinned away before anybody looks at them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from lightning_diag.errors import RecordError
-from lightning_diag.history import ClassRow, StageRecord
+from lightning_diag.history import ClassRow, Confusion, StageRecord
 
+_T = TypeVar("_T")
 MAX_INT = 2**63 - 1
+SHARED = 2**16
+"""Different integers that are kept to be shared (8 MB)."""
 
 
 def pack(stage: StageRecord) -> dict[str, str]:
-    """The non-empty columns of an evaluation: ``classes`` as ``index;support;predicted;correct``, ``matrix`` by row."""
+    """The non-empty columns of an evaluation.
+
+    ``classes`` as ``index;support;predicted;correct``, ``confusions`` as ``target;predicted;count``, ``matrix`` by row.
+    """
     packed = {}
     if stage.classes:
         columns = zip(*((r.index, r.support, r.predicted, r.correct) for r in stage.classes), strict=True)
         packed["classes"] = ";".join(" ".join(map(str, column)) for column in columns)
+    if stage.confusions:
+        columns = zip(*((c.target, c.predicted, c.count) for c in stage.confusions), strict=True)
+        packed["confusions"] = ";".join(" ".join(map(str, column)) for column in columns)
     if stage.matrix:
         packed["matrix"] = ";".join(" ".join(map(str, row)) for row in stage.matrix)
     return packed
@@ -43,12 +54,25 @@ def class_rows(text: str) -> tuple[ClassRow, ...]:
         index, support, predicted, correct = map(_integers, text.split(";"))
         if any(c > s or c > p for c, s, p in zip(correct, support, predicted, strict=True)):
             raise RecordError("a class row counts more correct than there are, or than were predicted")
-        return tuple(
-            ClassRow(index=i, support=s, predicted=p, correct=c)
-            for i, s, p, c in zip(index, support, predicted, correct, strict=True)
-        )
+        return _filled(ClassRow, ("index", "support", "predicted", "correct"), (index, support, predicted, correct))
     except ValueError as error:
         raise RecordError("class rows are not four columns of integers of the same length") from error
+
+
+def confusions(text: str) -> tuple[Confusion, ...]:
+    """The confusions that ``text`` packs.
+
+    Raises:
+        RecordError: it packs none.
+    """
+    wrong = "confusions are not three columns of integers of the same length"
+    try:
+        columns = [_integers(column) for column in text.split(";")]
+    except ValueError as error:
+        raise RecordError(wrong) from error
+    if len(columns) != 3 or len({len(column) for column in columns}) != 1:
+        raise RecordError(wrong)
+    return _filled(Confusion, ("target", "predicted", "count"), columns)
 
 
 def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
@@ -66,8 +90,32 @@ def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
     return rows
 
 
+def _filled(kind: type[_T], names: Sequence[str], columns: Sequence[Sequence[int]]) -> tuple[_T, ...]:
+    """Objects of a slotted dataclass whose fields are the columns.
+
+    The constructor of a frozen dataclass takes a microsecond, and a long run has two million rows: their slots are filled
+    column by column instead.
+    """
+    rows = [object.__new__(kind) for _ in columns[0]]
+    for name, column in zip(names, columns, strict=True):
+        deque(map(getattr(kind, name).__set__, rows, column), maxlen=0)
+    return tuple(rows)
+
+
+class _Integers(dict[str, int]):
+    """Integers by their text: counts repeat, and a shared object takes no room."""
+
+    def __missing__(self, text: str) -> int:
+        number = int(text)
+        if not 0 <= number <= MAX_INT:
+            raise ValueError("out of range")
+        if len(self) < SHARED:
+            self[text] = number
+        return number
+
+
+_NUMBERS = _Integers()
+
+
 def _integers(text: str) -> list[int]:
-    numbers = list(map(int, text.split()))
-    if any(not 0 <= n <= MAX_INT for n in (min(numbers, default=0), max(numbers, default=0))):
-        raise ValueError("out of range")
-    return numbers
+    return list(map(_NUMBERS.__getitem__, text.split()))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lightning_diag.errors import RecordError
-from lightning_diag.history import SCHEMA_VERSION, EpochRecord, RunContext, RunHistory, StageRecord
-from lightning_diag.store.columns import MAX_INT, class_rows, matrix_rows, packed_weight
+from lightning_diag.garbage import without_collections
+from lightning_diag.history import SCHEMA_VERSION, Confusion, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.store.columns import MAX_INT, class_rows, confusions, matrix_rows, packed_weight
 from lightning_diag.store.writing import adapter
 from lightning_diag.thinning import CLASS_ROWS, kept_positions
 
@@ -34,7 +33,7 @@ def read_history(path: str | os.PathLike[str]) -> RunHistory:
         RecordError: the file cannot be read, or is not such a record; the message names the line.
     """
     try:
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb", buffering=2**20) as file, without_collections():
             return lines_to_history(_bounded_lines(file))
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
@@ -117,7 +116,11 @@ class _Reader:
             raise RecordError(f"the record is larger than {MAX_BYTES >> 20} MiB")
         _check_numbers(payload)
         self._note_unknown(payload, EpochRecord)
+        pairs = _take_confusions(payload)
         record: EpochRecord = adapter(EpochRecord).validate_python(payload)
+        if pairs:
+            stages = {k: replace(s, confusions=pairs[k]) if k in pairs else s for k, s in record.stages.items()}
+            record = replace(record, stages=stages)
         for name in record.stages:
             self._note_unknown(payload["stages"][name], StageRecord)
         self._append(record, packed)
@@ -129,7 +132,7 @@ class _Reader:
         self.packed.append(packed)
         self.weights.append(packed_weight(packed))
         self.held += self.weights[-1]
-        if self.held > 2 * self.class_rows:
+        if self.held > 1.25 * self.class_rows:
             self._thin()
 
     def _discard_from(self, first: EpochRecord) -> None:
@@ -166,20 +169,8 @@ class _Reader:
         context = self.context or RunContext()
         if self.notes:
             context = replace(context, notes=(*context.notes, *self.notes))
-        with _without_collections():
+        with without_collections():
             return RunHistory(context=context, epochs=tuple(map(_unpacked, self.records, self.packed)))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """A million rows without a cycle among them: looking for cycles would take a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @cache
@@ -228,6 +219,15 @@ def _take_packed(payload: dict[str, Any]) -> _Packed:
     return {name: columns for name, columns in packed.items() if any(columns)}
 
 
+def _take_confusions(payload: dict[str, Any]) -> dict[str, tuple[Confusion, ...]]:
+    stages = payload.get("stages")
+    stages = {name: s for name, s in stages.items() if isinstance(s, dict)} if isinstance(stages, dict) else {}
+    packed = {
+        name: stage.pop("confusions") for name, stage in stages.items() if isinstance(stage.get("confusions"), str)
+    }
+    return {name: confusions(text) for name, text in packed.items()}
+
+
 def _unpacked(record: EpochRecord, packed: _Packed) -> EpochRecord:
     if not packed:
         return record
@@ -239,12 +239,14 @@ def _unpacked(record: EpochRecord, packed: _Packed) -> EpochRecord:
 
 def _check_numbers(value: dict[str, Any] | list[Any]) -> None:
     """Counts and epochs beyond 64 bits are not ours; arithmetic on them would not end."""
-    items = value.values() if isinstance(value, dict) else value
-    for item in items:
-        if isinstance(item, (dict, list)):
-            _check_numbers(item)
-        elif isinstance(item, int) and abs(item) > MAX_INT:
-            raise RecordError("a number is larger than 64 bits")
+    items = list(value.values()) if isinstance(value, dict) else value
+    kinds = set(map(type, items))
+    if int in kinds and any(abs(item) > MAX_INT for item in items if type(item) is int):
+        raise RecordError("a number is larger than 64 bits")
+    if dict in kinds or list in kinds:
+        for item in items:
+            if isinstance(item, (dict, list)):
+                _check_numbers(item)
 
 
 def _first_line(error: Exception) -> str:

@@ -70,7 +70,7 @@ def _epoch_line(record: EpochRecord) -> str:
 def _dump(kind: str, kind_adapter: TypeAdapter[Any], value: object, packed: Mapping[str, Mapping[str, str]]) -> str:
     from pydantic_core import PydanticSerializationError, to_json
 
-    left_out = {"stages": {"__all__": {"classes", "matrix"}}} if packed else None
+    left_out = {"stages": {"__all__": {"classes", "matrix", "confusions"}}} if packed else None
     try:
         plain = kind_adapter.dump_python(value, exclude_defaults=True, exclude=left_out, warnings="error")
         for name, columns in packed.items():

@@ -23,8 +23,24 @@ def test_a_count_is_as_near_as_it_says(share, n):
 
 def test_too_few_digits_for_the_size_give_no_count():
     assert count_of(0.72, 29, 0.01) == Count(k=21, n=29)
-    assert count_of(0.72, 100, 0.01) is None
+    assert count_of(0.72, 99, 0.01) is None
+    assert count_of(0.72, 200, 0.01) is None
     assert count_of(float("nan"), 29, 1e-4) is None
+
+
+@pytest.mark.parametrize(("n", "digits"), [(100, 2), (50, 2), (10_000, 4), (50_000, 5)])
+def test_sizes_of_which_every_share_is_a_decimal_of_its_own(n, digits):
+    off = 10.0**-digits
+    for k in (0, 1, n // 3, n - 1, n):
+        assert count_of(round(k / n, digits), n, off) == Count(k=k, n=n)
+
+
+def test_a_wrong_size_gives_no_count_by_chance(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,val_acc\n" + "".join(f"{i},{(40 + 3 * i) / 97:.4f}\n" for i in range(19)))
+    history, report = read_run(path, n_val=300)
+    assert not any(record.stages for record in history.epochs)
+    assert any("no k of 300" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("n", [29, 168, 189, 1000])

@@ -269,8 +269,9 @@ def test_accuracies_that_are_no_counts_stay_without_interval(tmp_path):
     history, report = read_run(path, n_val=29)
     assert [s.correct.k for _, s in history.stage("val")] == [21]
     assert any("1 of 2 values of val/acc are no k of 29" in note for note in report.notes)
-    history, _ = read_run(path, n_val=100_000)
+    history, report = read_run(path, n_val=100_000)
     assert history.stage("val") == ()
+    assert any("too few digits to say which k of 100000" in note for note in report.notes)
 
 
 def test_values_that_are_not_numbers_are_named(tmp_path):

@@ -32,3 +32,15 @@ def test_one_epoch_has_no_course():
 def test_the_report_shows_it_where_it_was_drawn():
     seen = run(**{"pretrain/relative_l2": (0.1, 0.3, 0.5)})
     assert "drift.svg" in render_markdown(seen, Diagnosis(verdict="fine"), figures={"drift": "diagnosis/drift.svg"})
+
+
+def test_the_cosine_has_a_panel_of_its_own():
+    values = {
+        "pretrain/relative_l2": (0.1, 0.3, 0.5),
+        "pretrain/cosine": (1.0, 0.95, 0.9),
+        "pretrain/enc/cosine": (1.0, 0.9, 0.8),
+    }
+    found = draw_figures(run(**values, **{"pretrain/enc/relative_l2": (0.1, 0.2, 0.3)}), Diagnosis(verdict=""))
+    texts = [element.text for element in ET.fromstring(found["drift"]).iter() if element.tag.endswith("}text")]
+    assert texts.count("enc") == texts.count("all") == 2
+    assert "cosine with the checkpoint (1: unchanged, 0: unrelated)" in texts

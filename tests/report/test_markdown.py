@@ -83,7 +83,7 @@ def test_a_history_without_a_size_of_the_validation_set_has_no_interval():
     bare = tuple(replace(r, stages={}) for r in history.epochs)
     text = render_markdown(replace(history, epochs=bare, context=RunContext()), Diagnosis(verdict="x"))
     assert "[" not in text.split("## ")[0]
-    assert "does not say how many samples" in text
+    assert "does not hold how many of how many" in text
 
 
 def test_classes_that_are_never_predicted_take_one_sentence():
@@ -113,11 +113,12 @@ def test_what_was_said_is_not_said_again():
     text = finding_markdown(finding)
     assert "- **For:** Gap 30 points (15–49).\n" in text
     verdict = render_markdown(RunHistory(), Diagnosis(verdict=finding.summary, findings=(finding,)))
-    assert "- **Seen:** Gap 30 points (15–49).\n" in verdict
+    assert "- **For:** Gap 30 points (15–49).\n" in verdict
+    assert "**Seen:**" not in verdict
     alone = replace(finding, evidence=finding.evidence[1:])
-    assert "As the first line says." in render_markdown(
-        RunHistory(), Diagnosis(verdict=finding.summary, findings=(alone,))
-    )
+    nothing_new = render_markdown(RunHistory(), Diagnosis(verdict=finding.summary, findings=(alone,)))
+    assert "**Seen:**" not in nothing_new
+    assert "**For:**" not in nothing_new
 
 
 def test_rows_of_one_epoch_are_told_apart_and_further_loaders_have_columns():

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from lightning_diag.history import ClassRow, RunHistory, StageRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.escape import name
-from lightning_diag.report.figures.style import FAINT, INK, MARK, ON_COLOUR, SMALL, WIDTH, alpha_image, bare, figure
+from lightning_diag.report.figures.style import (
+    FAINT,
+    INK,
+    MARK,
+    NORMAL,
+    ON_COLOUR,
+    SMALL,
+    WIDTH,
+    alpha_image,
+    bare,
+    figure,
+)
 from lightning_diag.report.view import View, interval
 
 if TYPE_CHECKING:
@@ -121,7 +132,9 @@ def confusion(view: View) -> Figure | None:
     axes = made.add_subplot()
     alpha_image(axes, [[n / (sum(row) or 1) for n in row] for row in counts])
     bare(axes)
-    axes.set_title(f"confusion on validation, epoch {epoch}{which}")
+    made.suptitle(  # over the whole figure: with few classes the axes are narrower than the words
+        f"confusion on validation, epoch {epoch}{which}", x=0.01, ha="left", fontsize=NORMAL
+    )
     font = SMALL if size <= 30 else 5.5
     labels = [name(view.label(i), NAME if size < 30 else 16) for i in indices]
     upright = 0 if max(map(len, labels)) <= 3 else 90

@@ -149,7 +149,8 @@ def _fraction_limits(axes: Axes) -> tuple[float, float]:
     """The range of the data, not beyond 0 and 1 by more than a margin, and never so narrow that noise fills it."""
     low, high = axes.get_ylim()
     low, high = min(low, high - 0.05), max(high, low + 0.05)
-    return max(-0.03, low), min(1.03, high) if high <= 1.3 else high
+    low, high = max(-0.02, low), min(1.005, high) if high <= 1.3 else high
+    return (low, high) if 0.02 <= high - low < 1e6 else (-0.02, 1.005)  # a log may hold anything under this name
 
 
 def _levels(view: View, signal: str) -> list[tuple[float, str, str]]:

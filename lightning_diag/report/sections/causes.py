@@ -9,9 +9,6 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.report.document import Block, Bullets, Cause, Item, Paragraph
 from lightning_diag.report.view import View
 
-ACTIONS_IN_PLACE = 2
-"""Advice printed with a cause; what comes after the two most useful steps stands in the plan, so that none is said twice."""
-
 _JOINT = re.compile(r"(: |, )")
 SHORTEST = 12
 """Characters of a part of a sentence that is recognised as said before; shorter ones recur by chance."""
@@ -22,7 +19,7 @@ def ranked_causes(view: View) -> tuple[Block, ...]:
     """One block per cause, most likely first; a healthy run only has the list of things to know."""
     causes = view.diagnosis.causes
     blocks: list[Block] = [cause(finding, rank, view) for rank, finding in enumerate(causes, 1)]
-    known = [f for f in view.diagnosis.findings if f not in causes and not _is_below(f, causes)]
+    known = [f for f in view.diagnosis.findings if f not in causes and _root(f, view) not in causes]
     if known and causes:
         blocks.append(Paragraph(text="", lead="Worth knowing"))
     if known:
@@ -30,8 +27,14 @@ def ranked_causes(view: View) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _is_below(finding: Finding, causes: tuple[Finding, ...]) -> bool:
-    return any(finding.explained_by == cause.code for cause in causes)
+def _root(finding: Finding, view: View) -> Finding:
+    """The finding at the end of the chain of explanations; itself where nothing explains it."""
+    while finding.explained_by is not None:
+        cause = view.diagnosis.finding(finding.explained_by)
+        if cause is None:
+            return finding
+        finding = cause
+    return finding
 
 
 def _known(finding: Finding) -> Item:
@@ -46,7 +49,7 @@ def _label(finding: Finding) -> str:
 
 def cause(finding: Finding, rank: int, view: View) -> Cause:
     """A finding with everything a reader needs to act on it."""
-    symptoms = (f for f in view.diagnosis.findings if f.explained_by == finding.code)
+    symptoms = (f for f in view.diagnosis.findings if f is not finding and _root(f, view) is finding)
     facts = clauses(_new(finding.evidence, finding.summary))
     in_verdict = _plain(finding.summary) in _plain(view.diagnosis.verdict)
     return Cause(
@@ -57,19 +60,41 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
         severity=finding.severity,
         claim=finding.claim,
         confidence=finding.confidence,
-        seen=(facts or "As the first line says.") if in_verdict else sentence(finding.summary),
-        speaks_for="" if in_verdict else facts,
-        against=clauses(_new(finding.against, "")),
+        seen="" if in_verdict else sentence(finding.summary),
+        speaks_for=facts,
+        against=clauses(_merged(_new(finding.against, " ".join(finding.actions)))),
         why=sentence(finding.why),
-        actions=tuple(sentence(a) for a in finding.actions[:ACTIONS_IN_PLACE]),
+        actions=tuple(sentence(a) for a in finding.actions),
         next_test=sentence(finding.next_test),
-        symptoms=tuple(_symptom(f) for f in symptoms),
+        symptoms=_symptoms(finding, symptoms),
     )
 
 
-def _symptom(finding: Finding) -> Item:
-    parts = (finding.summary, clauses(_new(finding.evidence, finding.summary)))
-    return Item(lead=_label(finding), text=" ".join(sentence(part) for part in parts))
+PREFIXES = ("not excluded: ", "not verified: ")
+
+
+def _merged(texts: list[str]) -> list[str]:
+    """``not excluded: a``, ``not excluded: b`` as ``not excluded: a``, ``b``."""
+    said: set[str] = set()
+    merged = []
+    for text in texts:
+        prefix = next((p for p in PREFIXES if text.startswith(p)), "")
+        merged.append(text.removeprefix(prefix) if prefix in said else text)
+        said |= {prefix} if prefix else set()
+    return merged
+
+
+def _symptoms(cause: Finding, symptoms: Iterable[Finding]) -> tuple[Item, ...]:
+    """The findings below a cause, without the counts that it or one above them has given."""
+    said = _plain(" ".join((cause.summary, *(fact.text for fact in cause.evidence))))
+    items = []
+    for finding in symptoms:
+        head, _, tail = finding.summary.partition(": ")
+        repeated = any(len(part) >= SHORTEST and _plain(part) in said for part in tail.split(", "))
+        parts = (head if repeated else finding.summary, clauses(_new(finding.evidence, finding.summary)))
+        items.append(Item(lead=_label(finding), text=" ".join(sentence(part) for part in parts)))
+        said += " " + _plain(" ".join((finding.summary, *parts)))
+    return tuple(items)
 
 
 def _new(evidence: tuple[Evidence, ...], summary: str) -> list[str]:
@@ -77,7 +102,8 @@ def _new(evidence: tuple[Evidence, ...], summary: str) -> list[str]:
     said, kept = _plain(summary), []
     for fact in evidence:
         text = _without_said_end(fact.text, said)
-        if _plain(text) and _plain(text) not in said:
+        own = _plain(next((text.removeprefix(p) for p in PREFIXES if text.startswith(p)), text))
+        if own and own not in said:
             kept.append(text)
             said += " " + _plain(text)
     return kept
@@ -103,11 +129,6 @@ def _plain(text: str) -> str:
 def words(kebab: str) -> str:
     """``ctc-blank-collapse`` as ``CTC blank collapse``."""
     return re.sub(r"\bctc\b", "CTC", kebab.replace("-", " ").replace("relu", "ReLU"))
-
-
-def plain_in(text: str, others: Iterable[str]) -> bool:
-    """Whether one of ``others`` already says ``text``, capitals and punctuation aside."""
-    return any(_plain(text) in _plain(other) for other in others)
 
 
 def sentence(text: str) -> str:

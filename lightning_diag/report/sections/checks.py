@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from lightning_diag.history import CaptureFacts, RunContext
+from lightning_diag.history import CaptureFacts, RunContext, RunHistory
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Bullets, Column, Item, Paragraph, table
 from lightning_diag.report.escape import name, visible
-from lightning_diag.report.sections.causes import words
+from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View
+from lightning_diag.rules import RULES
 
 NOTES = 30
 """Notes of the observer that are printed; a run that produces more has said the same thing many times."""
@@ -49,7 +50,7 @@ def _capital(text: str) -> str:
 
 def configuration(view: View) -> tuple[Block, ...]:
     """The run as it was configured, the observer's notes, and every threshold that was in use."""
-    rows = [row for row in _rows(view.history.context) if row[1]]
+    rows = [row for row in _rows(view.history) if row[1]]
     blocks: list[Block] = [table((Column("setting"), Column("value")), rows)] if rows else []
     notes = view.history.context.notes
     if notes:
@@ -60,7 +61,8 @@ def configuration(view: View) -> tuple[Block, ...]:
     return tuple([*blocks, thresholds] if thresholds else blocks)
 
 
-def _rows(context: RunContext) -> list[tuple[str, str]]:
+def _rows(history: RunHistory) -> list[tuple[str, str]]:
+    context = history.context
     model, optim, stop = context.model, context.optim, context.stop
     of = f", {numbers.magnitude(model.trainable)} trainable" if model.trainable != model.parameters else ""
     return [
@@ -69,7 +71,7 @@ def _rows(context: RunContext) -> list[tuple[str, str]]:
         ("task", _task(context)),
         ("loss", name(model.loss_name) if model.loss_name else ""),
         ("predictions read from", "; ".join(dict.fromkeys(map(_capture, context.capture)))),
-        ("optimiser", _optimiser(context)),
+        ("optimiser", _optimiser(history)),
         ("schedule", name(optim.scheduler) if optim.scheduler else ""),
         ("gradient clipping", _clip(context)),
         ("accumulated batches", str(optim.accumulate) if (optim.accumulate or 1) > 1 else ""),
@@ -104,16 +106,26 @@ def _capture(facts: CaptureFacts) -> str:
     return f"{facts.stage}: {visible(source)}{more}" if source else ""
 
 
-def _optimiser(context: RunContext) -> str:
-    optim = context.optim
+def _optimiser(history: RunHistory) -> str:
+    optim = history.context.optim
     parts = [
         name(optim.optimizer) if optim.optimizer else "",
-        f"learning rate {numbers.rate(optim.lr)}" if optim.lr is not None else "",
+        _learning_rate(history),
         f"weight decay {numbers.rate(optim.weight_decay)}" if optim.weight_decay else "",
-        f"momentum {numbers.rate(optim.momentum)}" if optim.momentum else "",
+        f"momentum {numbers.rate(optim.momentum)}" if optim.momentum and "Adam" not in (optim.optimizer or "") else "",
         "manual optimisation" if optim.automatic is False else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _learning_rate(history: RunHistory) -> str:
+    """The configured learning rate; after a resume, which may override it, also the one that was used."""
+    configured, resumed = history.context.optim.lr, history.context.resumed_epoch
+    used = next((lr for epoch, lr in history.series("lr").finite if resumed is not None and epoch >= resumed), None)
+    if used is None or used == configured:
+        return f"learning rate {numbers.rate(configured)}" if configured is not None else ""
+    as_configured = f" (configured: {numbers.rate(configured)})" if configured is not None else ""
+    return f"learning rate {numbers.rate(used)} in the first epoch after resuming{as_configured}"
 
 
 def _clip(context: RunContext) -> str:
@@ -146,14 +158,21 @@ def _devices(context: RunContext) -> str:
 
 
 def _thresholds(view: View) -> Paragraph | None:
-    """Every threshold in use, in one paragraph: whoever looks for one searches for its code."""
+    """The thresholds of what was found and those that the user changed, and where all others stand."""
+    usual = {rule.code: rule().thresholds() for rule in RULES}
+    found = {finding.code for finding in view.diagnosis.findings}
+    thresholds = view.diagnosis.thresholds
     parts = [
         f"{code}: {', '.join(_threshold(key, value) for key, value in values.items())}"
-        for code, values in sorted(view.diagnosis.thresholds.items())
-        if values
+        for code, values in sorted(thresholds.items())
+        if values and (code in found or values != usual.get(code, values))
     ]
-    text = " · ".join(parts)
-    return Paragraph(lead="Thresholds", text=text) if text else None
+    others = len(thresholds) - len(parts)
+    if not thresholds:
+        return None
+    which = f"those of the other {others} rules" if parts else f"the values of all {others} rules"
+    rest = sentence(f"{which} are in diagnosis.json") if others else ""
+    return Paragraph(lead="Thresholds", text=" ".join(filter(None, [sentence(" · ".join(parts)), rest])))
 
 
 def _threshold(key: str, value: object) -> str:

@@ -119,7 +119,7 @@ def stopping(view: View) -> tuple[Block, ...]:
 def _saved(view: View) -> str:
     stop = view.history.context.stop
     parts = [
-        f"{stop.saved_epochs} epochs" if stop.saved_epochs else "",
+        f"{stop.saved_epochs} epoch{'' if stop.saved_epochs == 1 else 's'}" if stop.saved_epochs else "",
         numbers.duration(stop.saved_seconds) if stop.saved_seconds else "",
     ]
     saved = " and ".join(part for part in parts if part)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from lightning_diag.history import Baseline, EpochRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
-from lightning_diag.report.sections.status import statuses
+from lightning_diag.report.sections.causes import sentence
+from lightning_diag.report.sections.status import MEANINGS, statuses
 from lightning_diag.report.view import View, shown, with_interval
 
 ROWS = 24
@@ -35,14 +36,22 @@ def epochs(view: View) -> tuple[Block, ...]:
     rows = [(*(_cell(view, records[i], c.title) for c in columns[:-1]), ", ".join(words[i][:3])) for i in kept]
     start = _baseline_row(view.history.unrecorded_baseline(), columns)
     rows = [start, *rows] if start else rows
-    note = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
+    left_out = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
+    notes = ([left_out] if len(kept) < len(records) else []) + _legend(rows)
     strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))
     columns = (
         tuple(replace(c, title=EXACT.get(c.title, c.title)) for c in columns)
         if view.history.context.task == "ctc"
         else columns
     )
-    return (table(columns, rows, note=note if len(kept) < len(records) else "", strong=strong),)
+    return (table(columns, rows, note=" ".join(notes), strong=strong),)
+
+
+def _legend(rows: list[tuple[str, ...]]) -> list[str]:
+    """What the status words of these rows mean."""
+    used = {word for row in rows for word in row[-1].split(", ")}
+    parts = [f"{word}: {meaning}" for word, meaning in MEANINGS.items() if word in used]
+    return [sentence("; ".join(parts))] if parts else []
 
 
 def thinned(telling: list[bool], rows: int) -> list[int]:
@@ -78,6 +87,8 @@ def _columns(view: View) -> tuple[Column, ...]:
         "val TER",
     ]
     names += ["train loss", "val loss", *(f"{s} loss" for s in loaders)]
+    if view.history.context.data.train.sorted_batches:  # the probe holds the first classes only
+        names.remove("train acc (eval mode)")
     monitored = view.metric[0]
     if monitored and monitored not in _SIGNALS.values():
         names.append(monitored)

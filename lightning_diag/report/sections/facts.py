@@ -64,8 +64,9 @@ def _extremes(counts: tuple[int, ...], view: View) -> str:
     if len(present) < 2:
         return ""
     (low, at_low), (high, at_high) = min(present), max(present, key=lambda pair: (pair[0], -pair[1]))
-    empty = len(counts) - len(present)
-    without = f"; {empty:,} classes without a sample" if empty else ""
+    blank = view.history.context.ctc.blank if view.history.context.ctc else None
+    empty = sum(not n and i != blank for i, n in enumerate(counts))
+    without = f"; {empty:,} {'class' if empty == 1 else 'classes'} without a sample" if empty else ""
     if low == high:
         return f"{low:,} each{without}"
     return f"{low:,} ({view.label(at_low)}) to {high:,} ({view.label(at_high)}), {numbers.significant(high / low, 2)} : 1{without}"
@@ -75,7 +76,7 @@ def _purity(split: SplitFacts) -> str:
     if split.label_purity is None:
         return ""
     expected = (
-        f" (shuffled: up to {numbers.percent(split.purity_expected)})" if split.purity_expected is not None else ""
+        f" (shuffled: about {numbers.percent(split.purity_expected)})" if split.purity_expected is not None else ""
     )
     return f"{numbers.percent(split.label_purity)}{expected}"
 
@@ -162,7 +163,9 @@ def pretrained(view: View) -> tuple[Block, ...]:
     if drawn:
         blocks.append(Figure(name="pretrained", alt="share of each block that equals the checkpoint"))
     if "drift" in view.figures:
-        blocks.append(Figure(name="drift", alt="how far the weights have moved from the checkpoint, by epoch"))
+        blocks.append(
+            Figure(name="drift", alt="relative distance from the checkpoint and cosine with it, by epoch and block")
+        )
     items = tuple(Item(text=text) for text in _shares(facts) if text)
     blocks += [Bullets(items=items)] if items else []
     blocks += [_blocks(facts)] if facts.blocks and not drawn else []

@@ -1,54 +1,72 @@
-"""What to do, in order: now, with the data, with the model, and which experiments come next.
+"""In which order to act: which weights to go on with, which cause to take first, which can wait for the next run.
 
-Nothing stands here that a cause above already says; the plan orders the causes and adds what they left out.
+The steps themselves stand with their causes, so that none is said twice.
 """
 
 from __future__ import annotations
 
+import re
+
 from lightning_diag.findings import Finding
 from lightning_diag.report.document import Block, Bullets, Item
 from lightning_diag.report.escape import quoted
-from lightning_diag.report.sections.causes import ACTIONS_IN_PLACE, plain_in, sentence
+from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View, title
+from lightning_diag.words import listed
 
-FAMILIES = {
-    "1": "Model and training", "2": "Model and training", "3": "Data", "4": "Model and training",
-    "5": "Weights", "6": "Data", "7": "Loop",
-}  # fmt: skip
-"""First digit of a code: where its remedy is applied."""
-EXPERIMENTS = 3
-"""Experiments for lesser findings; more would be a list that nobody runs."""
-ORDER = ("Now", "Loop", "Weights", "Data", "Model and training", "Next experiments")
+FACTS = re.compile(r"LD(30[4-7]|40[2-589]|410|50[1258]|6\d\d|7\d\d)")
+"""Findings about data, weights and evaluation, which hold whatever the course of this run was."""
+
+
+MEANINGLESS = ("LD115", "LD202")
+"""After these no epoch is better than another: nothing was learned, or nothing that validation shows."""
 
 
 def plan(view: View) -> tuple[Block, ...]:
-    """An ordered list; empty when the causes already say all."""
+    """An ordered list; empty when one cause already says all."""
     causes = view.diagnosis.causes
-    steps: dict[str, list[str]] = {key: [] for key in ORDER}
-    steps["Now"] += [text for text in (_keep(view), _first(causes)) if text]
-    for finding in causes:
-        steps[FAMILIES.get(finding.code[2:3], "Now")] += finding.actions[ACTIONS_IN_PLACE:]
-    steps["Next experiments"] += _experiments(view, causes)
-    said = [text for finding in causes for text in (*finding.actions[:ACTIONS_IN_PLACE], finding.next_test)]
-    items = []
-    for key in ORDER:
-        new: list[str] = []
-        for text in steps[key]:
-            if not plain_in(text, said):
-                new.append(text)
-                said.append(text)
-        if new:
-            items.append(Item(lead=f"{key}:", text=" ".join(sentence(text) for text in new)))
-    return (Bullets(items=tuple(items), ordered=True),) if items else ()
+    steps = [("Now:", _keep(view))]
+    if len(causes) > 1:
+        ranked = list(enumerate(causes, 1))[1:]
+        facts = [_named(rank, finding) for rank, finding in ranked if FACTS.match(finding.code)]
+        course = [_named(rank, finding) for rank, finding in ranked if not FACTS.match(finding.code)]
+        steps += [
+            ("First:", f"{_named(1, causes[0])}: make sure of it, take its first step, and run again"),
+            ("At the same time:", _together(facts)),
+            ("Then:", _again(course)),
+        ]
+    items = tuple(Item(lead=lead, text=sentence(text)) for lead, text in steps if text)
+    return (Bullets(items=items, ordered=True),) if items else ()
+
+
+def _named(rank: int, finding: Finding) -> str:
+    return f"cause {rank} ({words(finding.name)})"
+
+
+def _together(facts: list[str]) -> str:
+    """The causes that can be mended with the first one, in one step."""
+    if not facts:
+        return ""
+    holds = "is a fact of the set-up and holds" if len(facts) == 1 else "are facts of the set-up and hold"
+    return f"{listed(facts)} {holds} whatever comes of cause 1"
+
+
+def _again(course: list[str]) -> str:
+    """The causes that may go away with the first one."""
+    if not course:
+        return ""
+    was, it = ("was", "it") if len(course) == 1 else ("were", "them")
+    return f"{listed(course)} {was} measured on a run that cause 1 may have spoilt; look for {it} again in the next one"
 
 
 def _keep(view: View) -> str:
     """Which weights to go on with, when the last ones are not the best."""
     best, final, signal = view.best, view.final, view.metric[0]
     causes = view.diagnosis.causes
-    if best is None or final is None or not causes:
+    if best is None or final is None or not causes or FACTS.match(causes[0].code) or causes[0].code in MEANINGLESS:
         return ""
-    if any("keep the checkpoint" in text.lower() for finding in causes for text in (finding.why, *finding.actions)):
+    said = ("keep the checkpoint", f"weights of epoch {best.epoch} ")
+    if any(phrase in text.lower() for finding in causes for text in (finding.why, *finding.actions) for phrase in said):
         return ""
     start = view.history.context.baseline
     better_start = start is not None and start.correct is not None and signal == "val/acc"
@@ -62,19 +80,3 @@ def _keep(view: View) -> str:
     return (
         f"Go on from the weights of epoch {best.epoch}{at}, the best so far by {title(signal)}, not from the last ones"
     )
-
-
-def _first(causes: tuple[Finding, ...]) -> str:
-    """In which order to take the causes."""
-    tests = [str(rank) for rank, finding in enumerate(causes, 1) if finding.next_test]
-    if len(causes) < 2 or not tests:
-        return ""
-    rest = " and ".join(filter(None, [", ".join(tests[1:-1]), tests[-1]])) if len(tests) > 1 else ""
-    then = f", then {rest}" if rest else ""
-    return f"Run the check of cause {tests[0]} first{then}; change one thing at a time, and validate before and after"
-
-
-def _experiments(view: View, causes: tuple[Finding, ...]) -> list[str]:
-    """Tests of findings that are printed without one: symptoms and things to know."""
-    rest = (f for f in view.diagnosis.findings if f not in causes)
-    return [f.next_test for f in rest if f.next_test][:EXPERIMENTS]

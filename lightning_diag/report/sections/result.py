@@ -86,10 +86,15 @@ def _final(view: View) -> tuple[str, ...] | None:
     record = view.final
     if record is None:
         return None
-    word = "best and final" if _final_is_best(view) and len(view.evaluated) > 1 else "final"
+    joint = "best and final" if _best_word(view) == "best" else f"{_best_word(view)}, and final"
+    word = joint if _final_is_best(view) and len(view.evaluated) > 1 else "final"
     value = record.values[view.metric[0]]
     against = _against_target(view, view.count(record), value) if view.history.context.target else _against_best(view)
-    return _row(view, word, record, against)
+    row = _row(view, word, record, against)
+    best = _best_record(view)
+    if best is None or best is record or not _final_is_best(view):
+        return row
+    return (row[0], f"{row[1]} (first in {view.epoch_label(best)})", *row[2:])
 
 
 def _target(view: View) -> tuple[str, ...] | None:
@@ -114,7 +119,7 @@ def _against_target(view: View, count: Count | None, value: float) -> str:
         return "reached" if count is None else _reached_text(count, target)
     if count is None or count.n == 0:
         return "missed"
-    p = binomial(count, target.value)
+    p = binomial(count, target.value, "less")
     if p < ESTABLISHED:
         return f"below the target, established ({p_text(p)})"
     return f"below the target, which is not ruled out ({p_text(p)})"
@@ -125,7 +130,7 @@ def _reached(target: Target, value: float) -> bool:
 
 
 def _reached_text(count: Count, target: Target) -> str:
-    p = binomial(count, target.value)
+    p = binomial(count, target.value, "less")
     how = "above it is established" if p < ESTABLISHED else "above it is not established"
     return f"reached; a true rate {how} ({p_text(p)})"
 
@@ -168,5 +173,5 @@ def _notes(view: View) -> list[str]:
             f"by up to {100 * bias:.0f} points."
         )
     if count is None and view.metric[0] == "val/acc":
-        notes.append("No interval: the record does not say how many samples were validated.")
+        notes.append("No interval: the record does not hold how many of how many validation samples were right.")
     return notes

@@ -18,6 +18,8 @@ LINES = 6
 TOKENS = 24
 """Tokens of a line that are shown."""
 TOKEN_WIDTH = 14
+ROLES = {"surest mistake": "Wrong predictions, the surest first"}
+"""What a role says of a whole table."""
 
 
 class Errors(NamedTuple):
@@ -49,17 +51,20 @@ def samples(view: View) -> tuple[Block, ...]:
 
 
 def _predictions(view: View, found: tuple[Sample, ...]) -> Block:
+    roles = {s.role for s in found[:SAMPLES]}
+    told = len(roles) > 1  # one role for all stands below the table, not in every row
     rows = [
         (str(s.index), _labels(view, s.reference), _labels(view, s.prediction), numbers.percent(s.confidence),
-         numbers.significant(s.loss), s.role)
+         numbers.significant(s.loss), s.role if told else "")
         for s in found[:SAMPLES]
     ]  # fmt: skip
     columns = (
         Column("sample", numeric=True), Column("reference"), Column("prediction"), Column("probability", numeric=True),
         Column("loss", numeric=True), Column("why shown"),
     )  # fmt: skip
-    note = f"{SAMPLES} of {len(found):,} recorded." if len(found) > SAMPLES else ""
-    return table(columns, rows, note=note)
+    notes = [f"{ROLES[role]}." for role in roles if not told and role in ROLES]
+    notes += [f"{SAMPLES} of {len(found):,} recorded."] if len(found) > SAMPLES else []
+    return table(columns, rows, note=" ".join(notes))
 
 
 def _labels(view: View, indices: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, table
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View
+from lightning_diag.words import p as p_text
 
 TOKENS = 20
 """Tokens named in a sentence."""
@@ -77,8 +78,19 @@ def _facts(view: View, facts: CTCFacts) -> list[str]:
         f"Target tokens outside the output: {numbers.count(facts.out_of_range)}." if facts.out_of_range and facts.out_of_range.k else "",
         f"Never emitted on validation: {never}{more}." if never else "",
         _confused(view, facts),
-        f"Token error rate after the best renaming of tokens: {numbers.percent(facts.mapping_ter)}." if facts.mapping_ter is not None else "",
+        _mapping(facts),
     ]  # fmt: skip
+
+
+def _mapping(facts: CTCFacts) -> str:
+    """What the mapping test said, where a map gained anything."""
+    test = facts.mapping
+    if test is None or test.chance is None:
+        return ""
+    return (
+        f"Token error rate with the best other numbering of the tokens, learnt on other lines: {numbers.percent(test.after)} "
+        f"instead of {numbers.percent(test.before)}; output that ignores its line gains as much with {p_text(test.p_value)}."
+    )
 
 
 def _blank(facts: CTCFacts) -> str:

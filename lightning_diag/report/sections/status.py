@@ -30,6 +30,17 @@ EVENTS = {
     "not_loaded": "weights not loaded",
 }
 """Events that are shown as a word; the others follow from the numbers."""
+MEANINGS = {
+    "improving": "better than every epoch before",
+    "level": "not better than the best so far, and not a drop",
+    "drop": f"worse than the evaluation before by more than {SIGMAS:.0f} standard errors",
+    "recovering": "better than the evaluation before, after a drop",
+    "overfitting": "validation loss above its lowest while training still improves",
+    "would stop": "where AdaptiveEarlyStop would have ended the run",
+    "best of this fit": "best since resuming, though the start was better",
+    "partial": "not all batches were evaluated",
+}
+"""What the words mean that do not say it themselves."""
 
 
 @dataclass

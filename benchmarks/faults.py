@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.faults --bench ../shared/faultbench`` runs all open cases with three seeds (about ten minutes on
 one core), ``--grid 200`` the random healthy configurations. ``--half 0`` or ``1`` keeps one half of the faults, by the
-MD5 of their id. Peers' rules are restated by the benchmark and judged on the very same runs.
+MD5 of their id. Peers' rules are restated by the benchmark and judged on the very same runs. With ``--out DIR`` a
+broken-off command goes on where it ended: a run whose diagnosis is in DIR is not trained again.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ def half_of(case_id: str) -> int:
 def run_one(job: tuple[str, str, int, str]) -> str | None:
     """One training with the tool attached; the error where the tool (or the case) failed."""
     bench, case, seed, out = job
+    target = Path(out) / f"{case}__s{seed}.json"
+    if target.exists() and isinstance(json.loads(target.read_text(encoding="utf-8")).get("crashed"), list):
+        return None  # done by an earlier command; one that failed is run again
     sys.path.insert(0, bench)
     from bench.run import run_case
 
     folder = Path(out) / "_work" / f"{case}__s{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    target = Path(out) / f"{case}__s{seed}.json"
     try:
         with (
             warnings.catch_warnings(),
@@ -58,7 +61,7 @@ def run_one(job: tuple[str, str, int, str]) -> str | None:
             contextlib.redirect_stdout(io.StringIO()),
         ):
             run_case(case, seed, make(str(folder), "run", seed), out=str(folder / "history.json"))
-        shutil.copy(folder / "diagnosis.json", target)
+        (folder / "diagnosis.json").replace(target)  # in one piece: a cut-off leaves no half file
     except Exception as error:  # noqa: BLE001  (a crash counts as: no finding)
         target.write_text(json.dumps({"findings": [], "crashed": repr(error)}), encoding="utf-8")
         return f"{case} s{seed}: {error!r}\n{traceback.format_exc()[-600:]}"
@@ -131,8 +134,9 @@ class Score:
         first = []
         for name, case in self.cases.items():
             found = [v for s in self.bench.seeds_of(case) if (v := self.ours(name, s)) is not None]
-            first.append(len({tuple(sorted(v[0])) if v else () for v in found}) == 1)
-        return sum(first) / len(first)
+            if found:  # (a case that was not run yet has no verdict to differ)
+                first.append(len({tuple(sorted(v[0])) if v else () for v in found}) == 1)
+        return sum(first) / len(first) if first else 0.0
 
 
 def share(cell: Any) -> str:
@@ -243,7 +247,8 @@ def main() -> None:
         report_grid(cases, out, ids)
     else:
         report_open(Score(out, cases, ids))
-    print(f"{len(jobs)} runs, {len(errors)} failed", *errors, sep="\n")
+    done = sum((out / f"{case}__s{seed}.json").exists() for _, case, seed, _ in jobs)
+    print(f"{done} of {len(jobs)} runs, {len(errors)} failed", *errors, sep="\n")
 
 
 if __name__ == "__main__":

@@ -64,3 +64,23 @@ def test_lightning_cli_refuses_what_is_not_a_setting(monkeypatch):
     args = ["fit", "--config", str(EXAMPLES / "lightning_cli.yaml"), "--trainer.callbacks.target=high"]
     with pytest.raises(SystemExit):
         load("lightning_cli").main(args)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Jupyter's packages warn of their own affairs
+def test_the_notebook_runs_and_shows_markdown(tmp_path, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+    committed = nbformat.read(EXAMPLES / "notebook.ipynb", 4)
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", 4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+
+    def headings(cells):
+        shown = [output["data"]["text/markdown"] for c in cells for output in c.get("outputs", ()) if "data" in output]
+        return [text.splitlines()[0].split(" of ")[0] for text in shown]
+
+    assert headings(notebook.cells) == headings(committed.cells)
+    assert len(headings(notebook.cells)) == 3
+    assert (tmp_path / "runs/notebook/diagnosis.md").exists()

@@ -106,7 +106,7 @@ def pretrained(view: View) -> Figure | None:
     made = figure(0.7 + 0.2 * len(blocks))
     axes = made.add_subplot()
     axes.barh(range(len(blocks)), [1] * len(blocks), color=FAINT, alpha=0.18, height=0.66)
-    axes.barh(range(len(blocks)), [_bar(b.equal) for b in blocks], color=VAL, height=0.66)
+    axes.barh(range(len(blocks)), [_share(b.equal) for b in blocks], color=VAL, height=0.66)
     axes.set_yticks(range(len(blocks)), [name(b.block, 44) for b in blocks])
     axes.set_ylim(len(blocks) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -120,8 +120,8 @@ def pretrained(view: View) -> Figure | None:
     return made
 
 
-def _bar(share: float) -> float:
-    """A share as the length of a bar; nothing for what is no share."""
+def _share(share: float) -> float:
+    """A share between 0 and 1; nothing for what is no number."""
     return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
 
 
@@ -130,7 +130,7 @@ def stopping(view: View) -> Figure | None:
     stop = view.history.context.stop
     if len(stop.probability) < 2:
         return None
-    epochs, values = reduced([e for e, _ in stop.probability], [p for _, p in stop.probability])
+    epochs, values = reduced([e for e, _ in stop.probability], [_share(p) for _, p in stop.probability])
     made = figure(2.1)
     axes = made.add_subplot()
     axes.set_title("probability that a later epoch beats the best")

@@ -49,15 +49,18 @@ _SETTINGS = {
 def drawing(name: str) -> Iterator[None]:
     """The style of this library over matplotlib's defaults, whatever style the user has set; restored on leaving.
 
-    Names in scripts that the font lacks are drawn by the reader's browser; matplotlib's warning about them is silenced, as is
-    the one about labels so wide (values of 1e30) that no room is left.
+    A run may hold any value. What matplotlib and numpy warn of then (limits beyond a logarithmic axis, labels of 1e30 that
+    leave no room, sums that overflow, scripts that the font lacks) is nothing that the reader of a training log could mend.
     """
+    import numpy as np
     from matplotlib import style
 
-    with style.context(["default", {**_SETTINGS, "svg.hashsalt": name}]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        warnings.filterwarnings("ignore", message=r"constrained_layout not applied", category=UserWarning)
-        warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support", category=UserWarning)
+    with (
+        style.context(["default", {**_SETTINGS, "svg.hashsalt": name}]),
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)
         yield
 
 

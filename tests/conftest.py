@@ -1,11 +1,24 @@
 """Shared by all tests."""
 
+import contextlib
 import os
 
 import pytest
 import torch
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+with contextlib.suppress(ImportError):  # the suite that runs from the wheel does without hypothesis
+    from hypothesis import HealthCheck, settings
+    from hypothesis.internal.conjecture import providers
+
+    # The same examples each time, in any order, on a machine that is busy: a failure is a defect, never a draw.
+    settings.register_profile(
+        "same", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("same")
+    if hasattr(providers, "_get_local_constants"):  # it mixes in constants of whatever modules are imported by then
+        providers._get_local_constants = providers.Constants
 
 
 def pytest_collection_modifyitems(items):

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lightning_diag.history as values
@@ -152,7 +152,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(rows=RECORDS, classes=st.none() | st.integers(1, 12), start=st.integers(0, 30))
 def test_random_histories_never_crash_a_rule(rows: list, classes: int | None, start: int) -> None:
     epochs = tuple(EpochRecord(epoch=start + i, values=v, stages=s) for i, (v, s) in enumerate(rows))

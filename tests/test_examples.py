@@ -75,7 +75,9 @@ def test_the_notebook_runs_and_shows_markdown(tmp_path, monkeypatch):
     committed = nbformat.read(EXAMPLES / "notebook.ipynb", 4)
     notebook = nbformat.read(EXAMPLES / "notebook.ipynb", 4)
     place = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=600, startup_timeout=300, kernel_name="python3", resources=place
+    ).execute()
 
     def headings(cells):
         shown = [output["data"]["text/markdown"] for c in cells for output in c.get("outputs", ()) if "data" in output]

@@ -27,7 +27,7 @@ def test_numbers_of_the_first_write_up() -> None:
     assert s.detectable(29, 21 / 29) == pytest.approx(0.36, abs=0.01)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_agrees_with_scipy(pair: tuple[int, int]) -> None:
     ours, theirs = s.wilson(c(*pair)), binomtest(*pair).proportion_ci(0.95, method="wilson")

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import histories
 
@@ -27,7 +27,7 @@ def with_classes(number, classes=5, accuracy=0.5):
     return EpochRecord(epoch=number, values={"val/acc": accuracy}, stages={"val": StageRecord(n=9, classes=rows)})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(histories)
 def test_round_trip_is_exact(history):
     assert lines_to_history(history_to_lines(history)) == history

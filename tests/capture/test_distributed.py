@@ -5,10 +5,18 @@ import warnings
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
+from processes import in_own_process, leave_without_teardown
 from torch.utils.data import DataLoader
 
 from lightning_diag.capture import StepCapture
 from tests.capture.trainings import Module, Noisy, OwnLoss
+
+
+class Leaves(Callback):
+    """Lets each process that trains end without the teardown of its interpreter."""
+
+    def on_fit_start(self, trainer, pl_module):
+        leave_without_teardown()
 
 
 class Observer(Callback):
@@ -57,6 +65,9 @@ def fit(kind, strategy, callbacks):
 @pytest.mark.reliability
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
 @pytest.mark.parametrize("kind", [Module, OwnLoss])
-def test_two_processes_end_in_the_same_weights(kind, strategy):
-    bare, seen = fit(kind, strategy, []), fit(kind, strategy, [Observer()])
-    assert all(torch.equal(bare[name], seen[name]) for name in bare)
+def test_two_processes_end_in_the_same_weights(tmp_path, kind, strategy):
+    def both():
+        bare, seen = fit(kind, strategy, [Leaves()]), fit(kind, strategy, [Leaves(), Observer()])
+        assert all(torch.equal(bare[name], seen[name]) for name in bare)
+
+    assert in_own_process(both, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()

@@ -42,14 +42,14 @@ def signals(*args, blank=0, classes=6, **kwargs):
     return metric.compute()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), blank=st.integers(0, 5))
 def test_decoding_equals_plain_python(seed, blank):
     scores, _, input_lengths, _ = batch(seed)
     assert greedy_decode(scores, input_lengths, blank=blank) == decode(scores, input_lengths, blank)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_ratios_equal_plain_python(seed):
     scores, targets, input_lengths, lengths = batch(seed)
@@ -70,7 +70,7 @@ def test_ratios_equal_plain_python(seed):
     assert found["distinct_hypotheses"] == pytest.approx(len({tuple(h) for h in hypotheses}) / 5)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_token_error_rate_equals_torchmetrics(seed):
     scores, targets, input_lengths, lengths = batch(seed)
@@ -88,7 +88,7 @@ def test_padded_and_concatenated_targets_are_the_same():
     assert padded == signals(scores, flat, tuple(input_lengths.tolist()), lengths.tolist())
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), frames=st.integers(1, 8))
 def test_infeasible_is_where_the_loss_is_infinite(seed, frames):
     scores, targets, _, lengths = batch(seed, frames=8, classes=4)

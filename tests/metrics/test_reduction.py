@@ -5,6 +5,7 @@ import operator
 
 import pytest
 import torch
+from processes import in_own_process
 from torch import multiprocessing as mp
 
 from lightning_diag.metrics.classification import StageMetrics
@@ -110,7 +111,7 @@ def test_one_rank_in_another_order_unpairs_all():
     assert results[1].paired is None
 
 
-def _work(rank, ranks, file, out):
+def _work(rank, ranks, folder):
     import torch.distributed as dist
 
     calls, real = [], dist.all_reduce
@@ -119,7 +120,7 @@ def _work(rank, ranks, file, out):
         calls.append(vector.numel())
         return real(vector, *args, **kwargs)
 
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=ranks)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     dist.all_reduce = counting
     metrics = StageMetrics()
     for epoch in range(2):
@@ -130,21 +131,18 @@ def _work(rank, ranks, file, out):
         if epoch == 0:
             first = result
         metrics.reset()
-    out.put((rank, len(calls), first.n, first.correct, first.support.tolist()))
-    dist.destroy_process_group()
+    torch.save((len(calls), first.n, first.correct, first.support.tolist()), f"{folder}/{rank}.out")
+    dist.barrier()
 
 
 @pytest.mark.reliability
 def test_gloo_processes_give_what_one_process_gives(tmp_path):
-    context = mp.get_context("spawn")
-    out = context.Queue()
-    workers = [context.Process(target=_work, args=(r, 2, tmp_path / "store", out)) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    answers = [out.get(timeout=120) for _ in workers]
-    for worker in workers:
-        worker.join()
+    def both():
+        mp.start_processes(_work, args=(2, tmp_path), nprocs=2, start_method="fork")
+
+    assert in_own_process(both, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()
     alone = feed(StageMetrics(), batches()).compute()
-    for _, calls, n, correct, support in answers:
+    for rank in range(2):
+        calls, n, correct, support = torch.load(tmp_path / f"{rank}.out")
         assert calls == 1
         assert (n, correct, support) == (alone.n, alone.correct, alone.support.tolist())

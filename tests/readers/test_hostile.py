@@ -127,21 +127,21 @@ def test_a_damaged_report_is_read_or_refused(rounds):
             read_json(mutated(data, generator).decode(errors="replace"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_json_or_a_clear_error(data):
     with contextlib.suppress(RecordError):
         assert isinstance(json_log(data), Log)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=60), max_size=6))
 def test_any_lines_are_a_table_or_a_clear_error(lines):
     with contextlib.suppress(RecordError):
         assert isinstance(table([f"{line}\n" for line in lines], "CSV"), Log)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=80) | st.just('{"type":"epoch","epoch":1}'), max_size=5))
 def test_any_lines_are_a_record_or_a_clear_error(lines):
     with contextlib.suppress(RecordError):
@@ -159,7 +159,7 @@ def test_a_number_with_a_huge_exponent_costs_nothing():
     start = time.process_time()
     assert parse("1e999999999") == (None, 0)
     assert parse("1" * 399)[0] > 1e300
-    assert time.process_time() - start < 0.1
+    assert time.process_time() - start < SLOWEST  # (digit by digit it would take hours)
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

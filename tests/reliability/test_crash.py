@@ -74,7 +74,7 @@ def fit(folder, act, resume=None):
 def test_however_a_run_ends_its_record_is_read_and_resuming_goes_on(tmp_path, capsys, ending):
     act, status, word = ENDINGS[ending]
     folder, log = tmp_path / "run", tmp_path / "log"
-    code = in_own_process(lambda: fit(folder, act), seconds=60, log=log)
+    code = in_own_process(lambda: fit(folder, act), log=log)
     assert code != 0, log.read_text()
     history = read_history(folder / "history.jsonl")
     assert [r.epoch for r in history.epochs] == [0]
@@ -83,7 +83,7 @@ def test_however_a_run_ends_its_record_is_read_and_resuming_goes_on(tmp_path, ca
     assert main(["diagnose", str(folder)]) == 0
     assert word in (folder / "diagnosis.md").read_text()
     assert json.loads((folder / "diagnosis.json").read_text())["epochs"]
-    code = in_own_process(lambda: fit(tmp_path / "rest", None, folder / "last.ckpt"), seconds=60, log=log)
+    code = in_own_process(lambda: fit(tmp_path / "rest", None, folder / "last.ckpt"), log=log)
     assert code == 0, log.read_text()
     rest = read_history(tmp_path / "rest" / "history.jsonl")
     assert [(r.epoch, r.stages["train"].n, r.stages["val"].n) for r in rest.epochs] == [(e, 60, 31) for e in range(3)]

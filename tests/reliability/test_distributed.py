@@ -1,15 +1,15 @@
 """Several processes give the record of one: counts exact, one summed reduction per interval and stage, and no hang."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
-from processes import in_own_process
+from processes import PATIENCE, in_own_process, own_port
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from toys import Toy, blobs, loader, trainer
 
@@ -62,9 +62,9 @@ class Leave(Callback):
         torch.save(pl_module.state_dict(), self.folder / f"rank{rank}.pt")
 
 
-def record(folder, *args, seconds=60, **settings):
+def record(folder, *args, **settings):
     log = folder.with_suffix(".log")
-    status = in_own_process(lambda: train(folder, *args, **settings), seconds=seconds, log=log)
+    status = in_own_process(lambda: train(folder, *args, **settings), log=log)
     assert status == 0, log.read_text()[-3000:]
     return read_history(folder / "history.jsonl")
 
@@ -106,17 +106,23 @@ def test_a_script_that_lightning_starts_once_per_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         f"""
-import sys
-from pathlib import Path
+import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parent.parent)]!r}
 from test_distributed import Still, loader, trainer, all_callbacks
 if __name__ == "__main__":
     run = trainer({str(tmp_path)!r}, all_callbacks(dirpath={str(tmp_path)!r}), epochs=1, strategy="ddp", devices=2)
     run.fit(Still(), loader(60, 1, batch_size=5), loader(31, 2, batch_size=5))
+    os._exit(0)  # the threads of a process group may abort an interpreter that shuts down around them
 """
     )
+    port = {"MASTER_PORT": str(own_port())}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-W", "ignore", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+        env=os.environ | port,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = read_history(tmp_path / "history.jsonl").epochs
@@ -131,7 +137,7 @@ def test_the_diagnosis_is_there_after_processes_that_are_gone(tmp_path):
         run.fit(Still(), loader(60, 1), loader(31, 2))
         assert [r.stages["val"].n for r in diagnosis_of(run).history.epochs] == [31, 31]
 
-    assert in_own_process(fit_and_ask, seconds=60, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert in_own_process(fit_and_ask, log=tmp_path / "log") == 0, (tmp_path / "log").read_text()
 
 
 class OnOneRank(IterableDataset):
@@ -194,7 +200,7 @@ def test_a_rank_without_a_line_takes_part_in_the_sums_of_ctc(tmp_path):
     found = {}
     for processes in (1, 2):
         log = tmp_path / f"{processes}.log"
-        status = in_own_process(lambda p=processes: go(tmp_path / str(p), p), seconds=60, log=log)
+        status = in_own_process(lambda p=processes: go(tmp_path / str(p), p), log=log)
         assert status == 0, log.read_text()[-3000:]
         found[processes] = read_history(tmp_path / str(processes) / "history.jsonl")
     assert found[2].context.notes == ()
@@ -239,7 +245,7 @@ def test_a_rank_that_lightning_leaves_out_of_validation(tmp_path, settings):
         folder = tmp_path / str(processes)
         log = tmp_path / f"{processes}.log"
         more = settings if processes == 2 else {k: v for k, v in settings.items() if k != "val_check_interval"}
-        status = in_own_process(lambda f=folder, p=processes, m=more: uneven(f, p, **m), seconds=60, log=log)
+        status = in_own_process(lambda f=folder, p=processes, m=more: uneven(f, p, **m), log=log)
         assert status == 0, log.read_text()[-3000:]
         found[processes] = read_history(folder / "history.jsonl")
     for mine, theirs in zip(found[2].epochs, found[1].epochs, strict=True):
@@ -302,11 +308,9 @@ def test_a_rank_that_fails_does_not_hang_the_others(tmp_path, where):
         return getattr(Toy, where)(self, batch, batch_idx)
 
     setattr(Fails, where, step)
-    begin = time.monotonic()
     log = tmp_path / "run.log"
-    status = in_own_process(lambda: train(tmp_path / "run", 2, module=Fails), seconds=60, log=log)
+    status = in_own_process(lambda: train(tmp_path / "run", 2, module=Fails), log=log)
     assert status != 0
-    assert time.monotonic() - begin < 60
     found = read_history(tmp_path / "run" / "history.jsonl").epochs
     assert found[0].epoch == 0
     assert {"train", "val"} == set(found[0].stages)

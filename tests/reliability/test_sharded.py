@@ -23,16 +23,16 @@ class Sharded(Toy):
         fully_shard(self, mesh=mesh)
 
 
-def as_torchrun(rank, processes, port):
-    """The environment that ``torchrun`` gives to a process."""
+def as_torchrun(rank, processes):
+    """The environment that ``torchrun`` gives to a process; ``MASTER_PORT`` is there already."""
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "GROUP_RANK": 0}
-    names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    names |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
     os.environ.update({name: str(value) for name, value in names.items()})
 
 
-def sharded(folder, port, data_parallel):
+def sharded(folder, data_parallel):
     child = os.fork()
-    as_torchrun(int(child == 0), 2, port)
+    as_torchrun(int(child == 0), 2)
     status = 1
     try:
         strategy = ModelParallelStrategy(data_parallel, 2 // data_parallel, process_group_backend="gloo")
@@ -48,8 +48,7 @@ def sharded(folder, port, data_parallel):
 @pytest.mark.parametrize("data_parallel", [2, 1])
 def test_fsdp2_on_two_processes(tmp_path, data_parallel):
     """Processes that only share the model (tensor parallel) see the same batches: these count once."""
-    port = 20_000 + os.getpid() % 20_000 + data_parallel
-    status = in_own_process(sharded, tmp_path, port, data_parallel, seconds=120, log=tmp_path / "log")
+    status = in_own_process(sharded, tmp_path, data_parallel, log=tmp_path / "log")
     assert status == 0, (tmp_path / "log").read_text()[-3000:]
     history = read_history(tmp_path / "history.jsonl")
     assert history.context.notes == ()

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 
 from lightning_diag.engine import diagnose
 from lightning_diag.report import draw_figures, read_json, render_html, render_json, render_markdown
 from tests.strategies import histories
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate),
-)
+@settings(max_examples=40)
 @given(histories)
 def test_every_history_has_a_report(history):
     diagnosis = diagnose(history)
@@ -32,13 +26,7 @@ def test_every_history_has_a_report(history):
     json.loads(render_json(history, diagnosis))
 
 
-@settings(
-    max_examples=12,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate),
-)
+@settings(max_examples=12)
 @given(histories)
 def test_every_history_can_be_drawn(history):
     for content in draw_figures(history, diagnose(history)).values():

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_diag.errors import ConfigError
@@ -212,7 +212,7 @@ def test_unpaired_worsening_needs_training_to_go_on_improving():
     assert all(d.cause != "worse" for d in rises)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
+@settings(max_examples=60)
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=40),
     st.sampled_from(["min", "max"]),

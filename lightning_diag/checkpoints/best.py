@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from lightning_diag.checkpoints.compare import compare_sides
 from lightning_diag.checkpoints.comparison import Comparison
-from lightning_diag.checkpoints.content import SAMPLES, take_samples
 from lightning_diag.checkpoints.fix import Situation, suggest_fix
 from lightning_diag.checkpoints.fresh import looks_fresh
 from lightning_diag.checkpoints.nested import Candidate
+from lightning_diag.checkpoints.samples import SAMPLES, Taken, take
 from lightning_diag.checkpoints.sides import Side, is_usable, make_sides
 from lightning_diag.checkpoints.verdict import CANNOT_TELL, NOT_LOADED, PARTLY, block_shares, explain, judge, owners
 from lightning_diag.history import PretrainFacts
@@ -28,6 +28,7 @@ class Target:
         names: shapes of all parameters and persistent buffers of the root module, for trying the fix.
         module: dotted path of the compared module in the root; empty for the root itself.
         lightning_module: the root's parts are modules of their own.
+        statistics: running statistics of the module by name, to be fetched with the weights.
     """
 
     state: Mapping[str, Tensor]
@@ -35,16 +36,18 @@ class Target:
     names: Mapping[str, tuple[int, ...]]
     module: str = ""
     lightning_module: bool = False
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """The best candidate with its comparison."""
+    """The best candidate with its comparison, and samples of the target's statistics."""
 
     candidate: Candidate
     comparison: Comparison
     checkpoint: Side
     model: Side
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = True, count: int = SAMPLES) -> Match:
@@ -53,22 +56,23 @@ def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = 
     Best is: most weights equal, then most names aligned, then nearest, then the smallest dict (a dict of dicts joined
     explains no more than the right one of them).
     """
-    # once for all candidates: on a GPU this is the one transfer that the sampled comparison waits for
-    floating = {
-        name: tensor for name, tensor in target.state.items() if tensor.is_floating_point() and is_usable(tensor)
-    }
-    samples = take_samples(floating, count)
-    known = {id(floating[name]): values for name, values in samples.items()}
-    matches = [_match(candidate, target, count, known) for candidate in candidates]
+    # once for all candidates: on a GPU this is the one transfer that the comparison waits for
+    wanted = [t for t in target.state.values() if t.is_floating_point() and is_usable(t)]
+    wanted += [t for t in target.statistics.values() if is_usable(t)]
+    tensors = {str(i): tensor for i, tensor in enumerate(wanted)}
+    known = {id(tensors[i]): taken for i, taken in take(tensors, count, sums=full).items()}
+    matches = [_match(candidate, target, count, known, full=full) for candidate in candidates]
     best = max(matches, key=_rank)
+    statistics = {name: known[id(t)].samples for name, t in target.statistics.items() if id(t) in known}
+    best = replace(best, statistics=statistics)
     if not full or not best.comparison.having("equal"):
         return best
     proven = compare_sides(best.checkpoint, best.model, full=True, lightning_module=target.lightning_module)
     return replace(best, comparison=proven)
 
 
-def _match(candidate: Candidate, target: Target, count: int, known: Mapping[int, Tensor]) -> Match:
-    checkpoint, model = make_sides(candidate.state, target.state, target.buffers, count, known)
+def _match(candidate: Candidate, target: Target, count: int, known: Mapping[int, Taken], *, full: bool) -> Match:
+    checkpoint, model = make_sides(candidate.state, target.state, target.buffers, count, known, full=full)
     comparison = compare_sides(checkpoint, model, full=False, lightning_module=target.lightning_module)
     return Match(candidate=candidate, comparison=comparison, checkpoint=checkpoint, model=model)
 

@@ -14,18 +14,17 @@ from lightning_diag.checkpoints.align import Alignment, align, under
 from lightning_diag.checkpoints.comparison import Comparison, Row, Status
 from lightning_diag.checkpoints.content import (
     LOWER,
-    SAMPLES,
+    Pair,
     content_key,
     differ_in_full,
     distance,
     equal_precision,
+    is_constant,
     is_pruned,
     is_scaled,
-    sample_index,
-    take_samples,
 )
 from lightning_diag.checkpoints.expected import new_parts, other_heads
-from lightning_diag.checkpoints.names import is_statistic
+from lightning_diag.checkpoints.samples import SAMPLES, pick, sample_index, take_samples
 from lightning_diag.checkpoints.sides import Side, make_sides
 from lightning_diag.checkpoints.stacked import find_stacked
 
@@ -68,7 +67,7 @@ def compare(
             at all is a new part, not a gap.
     """
     return compare_sides(
-        *make_sides(checkpoint_state, model_state, buffers, samples),
+        *make_sides(checkpoint_state, model_state, buffers, samples, full=full),
         full=full,
         lightning_module=lightning_module,
     )
@@ -126,17 +125,14 @@ def turned_round(kernel: Tensor) -> Tensor | None:
 
 
 def _row_other_rows(row: Row, source: Tensor, model: Side) -> Row:
-    """A table with more or fewer rows (a vocabulary that grew) keeps its first rows."""
-    tensor = model.tensors[row.name]
-    if source.dim() < 2 or source.shape[1:] != tensor.shape[1:]:
+    """A table with more or fewer rows (a vocabulary that grew) keeps its first rows: the samples that lie in them are compared."""
+    if source.dim() < 2 or source.shape[1:] != model.shape(row.name)[1:]:
         return replace(row, status="shape")
-    count = min(len(source), len(tensor))
-    theirs, ours = source[:count], tensor[:count]
-    pair = take_samples({"theirs": theirs, "ours": ours})
-    equal = equal_precision(pair["theirs"], pair["ours"]) is not None
-    return replace(
-        row, status="equal" if equal else "shape", distance=distance(pair["theirs"], pair["ours"], row.numel)
-    )
+    index = sample_index(row.numel, model.count)
+    inside = index < source.numel()
+    theirs, ours = pick(source, index[inside]), model.samples[row.name][inside]
+    equal = equal_precision(theirs, ours) is not None and not is_constant(ours)
+    return replace(row, status="equal" if equal else "shape", distance=distance(theirs, ours, row.numel))
 
 
 def _row_same_shape(row: Row, theirs: Tensor, constant: bool, model: Side) -> Row:
@@ -254,13 +250,16 @@ def _prove(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
     """Compare every value of the tensors whose samples agree."""
     todo = [r for r in rows if r.status == "equal" and not (r.turned or r.stacked or r.pruned or r.scaled) and r.source]
     todo = [r for r in todo if checkpoint.shape(str(r.source)) == model.shape(r.name)]
+    whole = {r.name for r in todo if r.numel <= model.count}  # all their values were compared already
+    todo = [r for r in todo if r.name not in whole]
     pairs = []
     for row in todo:
         precision = equal_precision(checkpoint.samples[str(row.source)], model.samples[row.name])
-        ours = model.tensors[row.name]
-        pairs.append((checkpoint.tensors[str(row.source)], ours.detach(), precision or ours.dtype))
-    exact = {row.name for row, differs in zip(todo, differ_in_full(pairs), strict=True) if not differs}
-    tried = {row.name for row in todo}
+        ours = model.tensors[row.name].detach()
+        theirs, sums = checkpoint.tensors[str(row.source)], model.sums.get(row.name)
+        pairs.append(Pair(theirs, ours, precision or ours.dtype, sums))
+    exact = whole | {row.name for row, differs in zip(todo, differ_in_full(pairs), strict=True) if not differs}
+    tried = whole | {row.name for row in todo}
     return [replace(row, exact=row.name in exact) if row.name in tried else row for row in rows]
 
 
@@ -285,12 +284,16 @@ def _summarise(rows: list[Row], alignment: Alignment, checkpoint: Side, model: S
     )
 
 
-def compare_statistics(checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> bool | None:
-    """Whether running statistics equal the checkpoint's; None where there are none to compare."""
-    names = [name for name, t in model.items() if is_statistic(name) and name in checkpoint and t.numel() > 0]
-    pairs = [(checkpoint[name], model[name]) for name in names if checkpoint[name].shape == model[name].shape]
-    if not pairs:
-        return None
-    first = take_samples({str(i): a for i, (a, _) in enumerate(pairs)})
-    second = take_samples({str(i): b for i, (_, b) in enumerate(pairs)})
-    return all(equal_precision(first[i], second[i]) is not None for i in first)
+def compare_statistics(
+    checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor], count: int = SAMPLES
+) -> bool | None:
+    """Whether running statistics equal the checkpoint's; None where there are none to compare.
+
+    Args:
+        checkpoint: tensors by name.
+        model: samples by the same names, as :func:`~lightning_diag.checkpoints.samples.take_samples` takes them.
+        count: values that were asked for per tensor.
+    """
+    theirs = take_samples({name: t for name, t in checkpoint.items() if name in model and t.numel() > 0}, count)
+    pairs = [(values, model[name]) for name, values in theirs.items() if values.shape == model[name].shape]
+    return all(equal_precision(a, b) is not None for a, b in pairs) if pairs else None

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SAMPLES = 1024
-"""Values per tensor. Measured: 5 ms of CPU per 100 M parameters; a tensor that differs in 1 % of its values escapes all
-1024 samples with probability 3e-5, and a reloaded tensor differs in all of them."""
-
-RUN = 8
-"""Neighbours sampled together: a memory map reads a page for each run, so few runs are cheap; 128 of them still miss a change of
-5 % of the rows with a probability of 0.1 % only."""
+from lightning_diag.checkpoints.samples import fetch, row_sums
 
 CHUNK = 1 << 20
 """Elements compared at a time where a conversion needs memory (4 MB of float32)."""
@@ -25,43 +19,6 @@ ROUNDED_TO: tuple[torch.dtype, ...] = (*LOWER, torch.float8_e4m3fn, torch.float8
 
 LEFT = 0.1
 """Least share of a pruned tensor that must be left: what is left, to the last bit, is the proof."""
-
-
-def sample_index(numel: int, count: int = SAMPLES, device: torch.device | None = None) -> Tensor:
-    """Evenly spaced positions, :data:`RUN` neighbours each.
-
-    The step is odd, so that positions do not all fall into one column of a matrix.
-    """
-    if numel <= count:
-        return torch.arange(numel, device=device)
-    starts = torch.arange(0, numel - RUN + 1, (numel * RUN // count) | 1, device=device)
-    return (starts.unsqueeze(1) + torch.arange(RUN, device=device)).reshape(-1)
-
-
-def take_samples(state: Mapping[str, Tensor], count: int = SAMPLES) -> dict[str, Tensor]:
-    """About ``count`` values of every tensor, on the CPU, in the tensor's own dtype.
-
-    The values of one device and dtype travel together: one transfer, one synchronisation, however many tensors.
-    """
-    groups: dict[tuple[torch.device, torch.dtype], list[tuple[str, Tensor]]] = {}
-    for name, tensor in state.items():
-        groups.setdefault((tensor.device, tensor.dtype), []).append((name, _pick(tensor.detach(), count)))
-    taken: dict[str, Tensor] = {}
-    for rows in groups.values():
-        together = torch.cat([values for _, values in rows]).cpu()
-        parts = torch.split(together, [len(values) for _, values in rows])
-        taken.update(zip((name for name, _ in rows), parts, strict=True))
-    return taken
-
-
-def _pick(tensor: Tensor, count: int) -> Tensor:
-    if tensor.numel() == 0:
-        return tensor.reshape(-1)
-    index = sample_index(tensor.numel(), count, tensor.device)
-    if tensor.is_contiguous():
-        return tensor.view(-1).index_select(0, index)
-    where = torch.unravel_index(index, tensor.shape)  # a reshape would copy the whole tensor
-    return tensor[where]
 
 
 def equal_precision(a: Tensor, b: Tensor) -> torch.dtype | None:
@@ -128,28 +85,59 @@ def is_constant(values: Tensor) -> bool:
     return values.numel() < 2 or bool((values == values[0]).all())
 
 
-def differ_in_full(pairs: Sequence[tuple[Tensor, Tensor, torch.dtype]]) -> list[bool]:
-    """For pairs whose samples are equal: does any other value differ?
+@dataclass(frozen=True)
+class Pair:
+    """Two tensors whose samples agree.
 
-    Nothing is copied on the CPU where the dtypes agree. For a model on another device every pair is one reduction
-    there, and one synchronisation reads all the answers.
-
-    Args:
-        pairs: (checkpoint, model, precision to compare at); the same shape each.
+    Attributes:
+        checkpoint: on the CPU. model: the same shape, on any device.
+        precision: at which the samples agree.
+        sums: of ``model``'s rows where it is on another device (see :class:`~lightning_diag.checkpoints.samples.Taken`).
     """
-    answers: list[bool | Tensor] = [_differs(a, b, dtype) for a, b, dtype in pairs]
-    waiting = [x for x in answers if isinstance(x, Tensor)]
-    arrived = iter(torch.stack(waiting).cpu().tolist()) if waiting else iter(())
-    return [bool(next(arrived)) if isinstance(x, Tensor) else x for x in answers]
+
+    checkpoint: Tensor
+    model: Tensor
+    precision: torch.dtype
+    sums: Tensor | None = None
 
 
-def _differs(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool | Tensor:
-    if b.device.type != "cpu":
-        moved = a.to(b.device, non_blocking=True).to(dtype)
-        return (moved.nan_to_num() != b.to(dtype).nan_to_num()).any()
-    if a.dtype == b.dtype == dtype and torch.equal(a, b):
+def differ_in_full(pairs: Sequence[Pair]) -> list[bool]:
+    """Does any other value differ?
+
+    On the CPU the two are compared directly, without a copy where the dtypes agree. From another device nothing is asked:
+    the sums over the model's rows came with the samples, and are formed here from the checkpoint. Only where the model
+    holds more precise numbers than the checkpoint, so that it must be rounded there first, the device is waited for a
+    second time, for all such tensors at once.
+    """
+    answers = [_differs(pair) for pair in pairs]
+    open_pairs = [pair for pair, answer in zip(pairs, answers, strict=True) if answer is None]
+    rounded = iter(fetch([row_sums(pair.model.to(pair.precision)) for pair in open_pairs]))
+    return [
+        not torch.equal(next(rounded), _sums_as(pair.checkpoint, pair.precision)) if answer is None else answer
+        for pair, answer in zip(pairs, answers, strict=True)
+    ]
+
+
+def _differs(pair: Pair) -> bool | None:
+    """None where only the device can tell."""
+    theirs, ours = pair.checkpoint, pair.model
+    if pair.sums is not None:
+        if torch.equal(_sums_as(theirs, pair.precision, ours.dtype), pair.sums):
+            return False
+        return True if pair.precision == ours.dtype else None
+    if theirs.dtype == ours.dtype == pair.precision and torch.equal(theirs, ours):
         return False
-    return not all(_same(x.to(dtype), y.to(dtype)) for x, y in _chunks(a, b))
+    return not all(_same(x.to(pair.precision), y.to(pair.precision)) for x, y in _chunks(theirs, ours))
+
+
+def _sums_as(tensor: Tensor, *dtypes: torch.dtype) -> Tensor:
+    """:func:`row_sums` after casts."""
+    parts = []
+    for part, _ in _chunks(tensor, tensor):
+        for dtype in dtypes:
+            part = part.to(dtype)  # noqa: PLW2901  (one cast after the other)
+        parts.append(row_sums(part))
+    return torch.cat(parts) if tensor.dim() > 1 else sum(parts[1:], parts[0])
 
 
 def _chunks(a: Tensor, b: Tensor) -> Iterable[tuple[Tensor, Tensor]]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_diag.checkpoints.best import Match
-from lightning_diag.checkpoints.content import Distance, distance, take_samples
+from lightning_diag.checkpoints.content import Distance, distance
 from lightning_diag.checkpoints.names import blocks_of
+from lightning_diag.checkpoints.samples import take_samples
 
 BLOCKS = 12
 """Blocks told apart: each is two numbers in the record of every epoch, and a line in a figure."""

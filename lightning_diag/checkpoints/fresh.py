@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lightning_diag.checkpoints.content import is_constant, take_samples
+from lightning_diag.checkpoints.content import is_constant
 from lightning_diag.checkpoints.names import parent
+from lightning_diag.checkpoints.samples import take_samples
 
 
 def looks_fresh(state: Mapping[str, Tensor], *, statistics: bool = True) -> bool | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.checkpoints.best import Target
+from lightning_diag.checkpoints.names import is_statistic
 from lightning_diag.checkpoints.nested import Candidate
 from lightning_diag.errors import ConfigError
 
@@ -61,8 +62,8 @@ def _persistent_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 
 def statistics_of(module: nn.Module) -> dict[str, Tensor]:
-    """Persistent buffers by name."""
-    return _persistent_buffers(module)
+    """Running statistics, and the buffers that the code computes, by name."""
+    return {name: buffer for name, buffer in _persistent_buffers(module).items() if is_statistic(name)}
 
 
 def obstacle(root: nn.Module) -> str | None:

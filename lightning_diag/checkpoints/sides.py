@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_diag.checkpoints.content import SAMPLES, is_constant, take_samples
+from lightning_diag.checkpoints.content import is_constant
 from lightning_diag.checkpoints.names import canonical_names, fold_weight_norm, is_statistic
+from lightning_diag.checkpoints.samples import SAMPLES, Taken, take
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Side:
 
     Attributes:
         tensors: by canonical name, in order; original: canonical -> name as given.
-        samples: some values of every tensor (on the CPU).
+        samples: some values of every weight (on the CPU); sums: over the rows of those on another device.
         constant: names of tensors whose samples are all one number.
         weights: names that can prove something: floating point, two elements at least, no statistic, no buffer.
         count: samples asked for per tensor.
@@ -27,6 +28,7 @@ class Side:
     tensors: Mapping[str, Tensor]
     original: Mapping[str, str]
     samples: Mapping[str, Tensor]
+    sums: Mapping[str, Tensor]
     constant: frozenset[str]
     weights: tuple[str, ...]
     count: int = SAMPLES
@@ -55,7 +57,9 @@ def make_sides(
     model: Mapping[str, Tensor],
     buffers: Collection[str] = (),
     count: int = SAMPLES,
-    known: Mapping[int, Tensor] | None = None,
+    known: Mapping[int, Taken] | None = None,
+    *,
+    full: bool = True,
 ) -> tuple[Side, Side]:
     """Both sides; weight norm is folded where only one of them has it.
 
@@ -64,14 +68,18 @@ def make_sides(
         model: tensors of the model by name.
         buffers: names in ``model`` that are buffers.
         count: samples per tensor.
-        known: samples that were taken already, by the ``id`` of the tensor.
+        known: what was taken of the model already, by the ``id`` of the tensor.
+        full: every value is to be compared, so sum what is on another device.
     """
     first, first_names = _canonical(checkpoint)
     second, second_names = _canonical(model)
     if _must_fold(first, second) or _must_fold(second, first):
         first, second = fold_weight_norm(first), fold_weight_norm(second)
     not_weights = {short for short, name in second_names.items() if name in set(buffers)}
-    return _side(first, first_names, set(), count, {}), _side(second, second_names, not_weights, count, known or {})
+    return (
+        _side(first, first_names, set(), count, {}, full=full),
+        _side(second, second_names, not_weights, count, known or {}, full=full),
+    )
 
 
 def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -95,13 +103,22 @@ def _must_fold(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool
 
 
 def _side(
-    tensors: dict[str, Tensor], names: dict[str, str], not_weights: set[str], count: int, known: Mapping[int, Tensor]
+    tensors: dict[str, Tensor],
+    names: dict[str, str],
+    not_weights: set[str],
+    count: int,
+    known: Mapping[int, Taken],
+    *,
+    full: bool,
 ) -> Side:
     weights = tuple(name for name, t in tensors.items() if name not in not_weights and _is_weight(name, t))
-    fresh = take_samples({name: tensors[name] for name in weights if id(tensors[name]) not in known}, count)
-    samples = {name: fresh[name] if name in fresh else known[id(tensors[name])] for name in weights}
+    fresh = take({name: tensors[name] for name in weights if id(tensors[name]) not in known}, count, sums=full)
+    taken = {name: fresh[name] if name in fresh else known[id(tensors[name])] for name in weights}
+    samples = {name: found.samples for name, found in taken.items()}
+    sums = {name: found.sums for name, found in taken.items() if found.sums is not None}
     constant = frozenset(name for name, values in samples.items() if is_constant(values))
-    return Side(tensors, {name: names.get(name, name) for name in tensors}, samples, constant, weights, count)
+    original = {name: names.get(name, name) for name in tensors}
+    return Side(tensors, original, samples, sums, constant, weights, count)
 
 
 def _is_weight(name: str, tensor: Tensor) -> bool:

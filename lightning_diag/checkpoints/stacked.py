@@ -8,14 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from lightning_diag.checkpoints.comparison import Row
-from lightning_diag.checkpoints.content import (
-    SAMPLES,
-    content_key,
-    distance,
-    equal_precision,
-    is_constant,
-    take_samples,
-)
+from lightning_diag.checkpoints.content import content_key, distance, equal_precision, is_constant
+from lightning_diag.checkpoints.samples import pick, sample_index, take_samples
 from lightning_diag.checkpoints.sides import Side
 
 PIECES = (2, 3, 4)
@@ -78,26 +72,35 @@ def _as_parts(rows: list[Row], free: list[str], checkpoint: Side, model: Side) -
 
 
 def _as_stacks(rows: list[Row], free: list[str], checkpoint: Side, model: Side) -> dict[str, Row]:
-    """Weights that several of the checkpoint's tensors make up."""
+    """Weights that several of the checkpoint's tensors make up, looked up by the samples that lie in each part."""
     found: dict[str, Row] = {}
-    whole = {s: (s, checkpoint.tensors[s]) for s in free}
-    index = _index(checkpoint.samples, whole)
-    shapes = {checkpoint.shape(s) for s in free}
     for count in PIECES:
-        pieces = _pieces({row.name: model.tensors[row.name] for row in rows}, count, shapes)
-        samples = take_samples({name: piece for name, (_, piece) in pieces.items()}, SAMPLES)
-        for row in rows:
-            names = [name for name, (owner, _) in pieces.items() if owner == row.name]
-            keys = [content_key(pieces[name][1].shape, samples[name], samples[name].dtype) for name in names]
-            sources = [index[key] for key in keys if key in index]
-            pairs = list(zip(sources, names, strict=False))
-            if names and len(sources) == count and all(_same(checkpoint, s, samples[n]) for s, n in pairs):
-                found[row.name] = _equal(row, sources[0], checkpoint.samples[sources[0]], samples[names[0]])
+        for shape in {model.shape(row.name) for row in rows}:
+            members = [row for row in rows if model.shape(row.name) == shape]
+            sources = [s for s in free if checkpoint.shape(s) == (shape[0] // count, *shape[1:])]
+            if len(sources) >= count and shape[0] % count == 0:
+                found |= _stacks_of(members, sources, count, checkpoint, model)
     return found
 
 
-def _same(checkpoint: Side, source: str, samples: Tensor) -> bool:
-    return equal_precision(checkpoint.samples[source], samples) is not None
+def _stacks_of(rows: list[Row], sources: list[str], count: int, checkpoint: Side, model: Side) -> dict[str, Row]:
+    """The same for weights of one shape, and tensors of the shape of their parts."""
+    found: dict[str, Row] = {}
+    size = rows[0].numel // count
+    index = sample_index(rows[0].numel, model.count)
+    inside = [index // size == part for part in range(count)]
+    values = [
+        {s: pick(checkpoint.tensors[s], index[i] - part * size) for s in sources} for part, i in enumerate(inside)
+    ]
+    dtype = model.samples[rows[0].name].dtype
+    names = [{content_key((), v, dtype): name for name, v in there.items()} for there in values]
+    for row in rows:
+        ours = [model.samples[row.name][i] for i in inside]
+        parts = [at.get(content_key((), mine, dtype)) for at, mine in zip(names, ours, strict=True)]
+        pairs = [(there[p], mine) for there, p, mine in zip(values, parts, ours, strict=True) if p is not None]
+        if len(pairs) == count and all(equal_precision(a, b) is not None and not is_constant(b) for a, b in pairs):
+            found[row.name] = _equal(row, str(parts[0]), *pairs[0])
+    return found
 
 
 def _equal(row: Row, source: str, theirs: Tensor, ours: Tensor) -> Row:

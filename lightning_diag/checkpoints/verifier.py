@@ -12,7 +12,6 @@ from torch import nn
 
 from lightning_diag.checkpoints.best import Match, Target, best_match, facts_of, unknown
 from lightning_diag.checkpoints.compare import compare_statistics
-from lightning_diag.checkpoints.content import SAMPLES
 from lightning_diag.checkpoints.drift import DriftReference
 from lightning_diag.checkpoints.files import candidates_of
 from lightning_diag.checkpoints.fresh import looks_fresh
@@ -28,6 +27,7 @@ from lightning_diag.checkpoints.live import (
     target_of,
 )
 from lightning_diag.checkpoints.reading import CheckpointFile, read_checkpoint
+from lightning_diag.checkpoints.samples import SAMPLES
 from lightning_diag.checkpoints.verdict import NOT_LOADED, PARTLY, RESUMED, UNTRAINED, training_text
 from lightning_diag.checkpoints.watch import Watch
 from lightning_diag.errors import CheckpointError, ConfigError
@@ -154,12 +154,12 @@ class LoadVerification:
         except (CheckpointError, ConfigError) as error:
             return unknown(path, str(error), self.module or "")
         self._reference = DriftReference.of(match, self.samples)
-        facts = replace(facts, statistics_equal=self._statistics(match, root), looks_fresh=self._fresh)
+        facts = replace(facts, statistics_equal=_statistics_equal(match), looks_fresh=self._fresh)
         return _as_resumed(facts, resumed_from) if resumed_from else facts
 
     def _compare(self, root: nn.Module, path: str, *, full: bool, late: bool = False) -> tuple[PretrainFacts, Match]:
         file: CheckpointFile = read_checkpoint(path, safe_globals=self.safe_globals)
-        target: Target = target_of(root, self.module)
+        target: Target = replace(target_of(root, self.module), statistics=self._statistics(root))
         candidates = localise(candidates_of(file, self.key), root)
         match = best_match(candidates, target, full=full, count=self.samples)
         return facts_of(match, target, path=path, format_=file.format, late=late), match
@@ -172,24 +172,10 @@ class LoadVerification:
             reason = "Norm layers hold trained values." if fresh is False else "There are no norm layers to tell by."
         return replace(unknown("", f"{NO_CHECKPOINT} {reason}", self.module or ""), looks_fresh=fresh)
 
-    def _statistics(self, match: Match, root: nn.Module) -> bool | None:
-        """Running statistics against the checkpoint, as they were before the first training forward."""
+    def _statistics(self, root: nn.Module) -> dict[str, torch.Tensor]:
+        """Running statistics by name, as they were before the first training forward."""
         now = statistics_of(submodule(root, self.module))
-        seen = {**now, **(self._watch.statistics if self._watch is not None else {})}
-        short = {name: match.model.original[name] for name in match.model.weights}
-        pairs = match.comparison.alignment.pairs
-        owners = {_owner(short[m]): _owner(match.checkpoint.original[c]) for m, c in pairs.items()}
-        renamed = {
-            name: f"{owners[o]}.{leaf}".lstrip(".")
-            for name in seen
-            for o, _, leaf in [name.rpartition(".")]
-            if o in owners
-        }
-        theirs = match.candidate.state
-        return compare_statistics(
-            {name: theirs[other] for name, other in renamed.items() if other in theirs},
-            {name: tensor for name, tensor in seen.items() if renamed.get(name) in theirs},
-        )
+        return {**now, **(self._watch.statistics if self._watch is not None else {})}
 
     def _add_usage(
         self, facts: PretrainFacts, root: nn.Module, optimizers: list[torch.optim.Optimizer]
@@ -206,6 +192,20 @@ class LoadVerification:
             return submodule(root, facts.module or self.module)
         except ConfigError:
             return submodule(root, self.module)
+
+
+def _statistics_equal(match: Match) -> bool | None:
+    """Running statistics against those beside the weights that belong together."""
+    short = {name: match.model.original[name] for name in match.model.weights}
+    pairs = match.comparison.alignment.pairs
+    owners = {_owner(short[m]): _owner(match.checkpoint.original[c]) for m, c in pairs.items()}
+    theirs: dict[str, torch.Tensor] = {}
+    for name in match.statistics:
+        owner, _, leaf = name.rpartition(".")
+        other = f"{owners[owner]}.{leaf}".lstrip(".") if owner in owners else ""
+        if other in match.candidate.state:
+            theirs[name] = match.candidate.state[other]
+    return compare_statistics(theirs, match.statistics, match.model.count)
 
 
 def _locals(module: nn.Module) -> dict[str, torch.Tensor]:

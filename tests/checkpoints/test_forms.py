@@ -1,13 +1,9 @@
-"""Weights that are in, but in another form than that of the checkpoint; and how often a device is waited for."""
+"""Weights that are in, but in another form than that of the checkpoint."""
 
 import pytest
 import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_diag.checkpoints import compare
-from lightning_diag.checkpoints.best import Target, best_match
-from lightning_diag.checkpoints.nested import Candidate
 from lightning_diag.checkpoints.verdict import explain, judge
 from tests.checkpoints.networks import Encoder, seeded, trained
 
@@ -106,74 +102,6 @@ def test_values_that_samples_miss_are_told():
     verdict, why = judged(file, model)
     assert verdict == "loaded"
     assert "1 tensor is equal in all sampled values, but not in every value" in why
-
-
-# ---------------------------------------------------------------- synchronisation
-
-
-class Remote(torch.Tensor):
-    """A tensor that says it is on a GPU; its values are kept on the CPU."""
-
-    @staticmethod
-    def __new__(cls, inner):
-        # xla: torch asks for no driver before an operator runs
-        return torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device="xla:0"
-        )
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        raise AssertionError("only inside Device()")
-
-
-class Device(TorchDispatchMode):
-    """Counts what the host would wait for: copies to it and single values read."""
-
-    WAITING = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero")
-
-    def __init__(self):
-        super().__init__()
-        self.waits, self.reductions = [], 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        flat = torch.utils._pytree.tree_leaves((args, kwargs))
-        remote = any(isinstance(x, Remote) for x in flat)
-        target = kwargs.get("device")
-        there = torch.device(target).type == "xla" if target is not None else remote
-        if target is not None:
-            kwargs["device"] = "cpu"
-        plain = lambda x: x.inner if isinstance(x, Remote) else x  # noqa: E731
-        name = func.overloadpacket.__name__
-        if remote and (not there or name in self.WAITING):
-            self.waits.append(name)
-        self.reductions += remote and name == "any"
-        result = func(*torch.utils._pytree.tree_map(plain, args), **torch.utils._pytree.tree_map(plain, kwargs))
-        keep = there and name not in self.WAITING
-        return torch.utils._pytree.tree_map(lambda x: Remote(x) if keep and isinstance(x, torch.Tensor) else x, result)
-
-
-@pytest.mark.parametrize(("full", "waits"), [(False, 1), (True, 2)])
-def test_a_device_is_waited_for_once_per_question(full, waits):
-    """One transfer brings all samples, one all answers of the full comparison: however many tensors, and dicts in the file."""
-    network = nn.Sequential(*[nn.Linear(40 + i, 41 + i) for i in range(12)])
-    state = network.state_dict()
-    files = [
-        Candidate(path=("ema",), state={n: t + 1 for n, t in state.items()}),
-        Candidate(path=("model",), state=state),
-    ]
-    with Device() as device:
-        target = Target(state={n: Remote(t.clone()) for n, t in state.items()}, names={})
-        match = best_match(files, target, full=full)
-    assert match.comparison.equal == 1
-    assert match.candidate.path == ("model",)
-    assert len(device.waits) == waits, device.waits
-    assert device.reductions == (len(state) if full else 0)
 
 
 @pytest.mark.parametrize(("start", "spread"), [(0.0, 1e-4), (1.0, 0.01)])

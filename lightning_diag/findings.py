@@ -46,6 +46,8 @@ class Finding:
         why: what it costs, one sentence. actions: in order, most useful first.
         next_test: the smallest experiment that would tell it from its look-alikes.
         explains: codes of findings that this one would cause.
+        outweighs: codes of findings that it does not cause and that need no action of their own beside it (that there are
+            few samples stays true, and is only worth knowing, where the labels are wrong).
         excludes: codes of findings that cannot be true at the same time; the better supported one is kept.
         suspects: codes that this finding holds possible without establishing them; they are not reported as clear.
         epoch: the epoch to look at.
@@ -65,6 +67,7 @@ class Finding:
     next_test: str = ""
     scope: str = "run"
     explains: tuple[str, ...] = ()
+    outweighs: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
     epoch: int | None = None

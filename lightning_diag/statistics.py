@@ -175,6 +175,20 @@ def samples_needed(first: float, second: float, alpha: float = 0.05, power: floa
     return math.ceil((z / (first - second)) ** 2)
 
 
+def samples_needed_against(fixed: float, rate: float, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Samples that show, by a one-sided test, on which side of the ``fixed`` rate a model of true rate ``rate`` lies.
+
+    ``n = (z_a sqrt(f (1 - f)) + z_b sqrt(p (1 - p)))^2 / (f - p)^2`` (Fleiss, as above, for one sample).
+
+    Raises:
+        ValueError: when the two rates are equal, which no number of samples tells apart.
+    """
+    if fixed == rate:
+        raise ValueError(f"samples_needed_against({fixed}, {rate}): the rates are equal; give two different rates")
+    z = quantile(1 - 2 * alpha) * math.sqrt(fixed * (1 - fixed)) + _NORMAL.inv_cdf(power) * math.sqrt(rate * (1 - rate))
+    return math.ceil((z / (fixed - rate)) ** 2)
+
+
 def pairs_needed(gained: int, lost: int, n: int, alpha: float = 0.05, power: float = 0.8) -> int:
     """Paired samples that establish a change by McNemar's test, when answers go on to change at the shares seen in ``n``.
 

@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lightning_diag.history import Count
 
+TITLES: Mapping[str, str] = {
+    "train/loss": "training loss",
+    "val/loss": "validation loss",
+    "train/acc": "training accuracy",
+    "val/acc": "validation accuracy",
+    "train/balanced_acc": "balanced accuracy on training",
+    "val/balanced_acc": "balanced accuracy on validation",
+    "train/macro_f1": "macro F1 on training",
+    "val/macro_f1": "macro F1 on validation",
+    "lr": "learning rate",
+    "ctc/val/blank_share": "blank frames on validation",
+    "ctc/train/ter": "token error rate on training",
+    "ctc/val/ter": "token error rate on validation",
+}
+"""Names of signals in sentences and headings; others are shown under their own name."""
 
-def percent(rate: float) -> str:
-    """``72 %``, ``3.6 %``; ``0 %`` and ``100 %`` only when exact (99.9 % of 1,000 is written ``99.9 %``)."""
+
+def title(signal: str) -> str:
+    """The signal in words."""
+    return TITLES.get(signal, signal)
+
+
+def percent(rate: float, n: int | None = None) -> str:
+    """``72 %``, ``3.6 %``; one decimal below ten percent, and from 1,000 samples on, where it means something.
+
+    Args:
+        rate: in 0..1.
+        n: how many samples it rests on, where known.
+
+    Returns:
+        ``0 %`` and ``100 %`` only when exact, else with more decimals: ``99.97 %``.
+    """
     if math.isnan(rate):
         return "unknown"
-    for digits in (0, 1, 2, 3):
+    many = n is not None and n >= MANY
+    for digits in range(int(many), 3):
         text = f"{100 * rate:.{digits}f}"
-        if digits == 0 and 0 < rate < 0.0995:
+        if not digits and 0 < rate < 0.0995:
             text = f"{100 * rate:.1f}".removesuffix(".0")
         if float(text) not in (0.0, 100.0) or rate in (0.0, 1.0):
-            return f"{text} %"
-    return "> 99.999 %" if rate > 0.5 else "< 0.001 %"
+            return f"{float(text):.0f} %" if rate in (0.0, 1.0) else f"{text} %"
+    return "> 99.99 %" if rate > 0.5 else "< 0.01 %"
+
+
+MANY = 1000
+"""Samples from which a tenth of a percent means something."""
 
 
 def points(difference: float) -> str:
-    """A difference of two rates: ``14 points``."""
+    """A difference of two rates: ``14 points``, ``0.5 points``, ``1 point``."""
     value = abs(100 * difference)
     text = f"{value:.0f}" if value >= 1 or value == 0 else f"{value:.1f}"
     return f"{text} point" + ("" if text == "1" else "s")
@@ -30,7 +64,8 @@ def points(difference: float) -> str:
 
 def of(count: Count) -> str:
     """``21/29 = 72 %``."""
-    return f"{count.k}/{count.n} = {percent(count.rate)}"
+    shown = percent(count.rate, count.n)
+    return f"{count.k:,}/{count.n:,} {'' if shown[0] in '<>' else '= '}{shown}"
 
 
 def number(value: float) -> str:

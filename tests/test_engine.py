@@ -106,6 +106,20 @@ def test_causes_come_before_what_they_explain() -> None:
     ]
 
 
+def test_what_limits_a_run_is_not_explained_by_what_went_wrong_with_it() -> None:
+    found, _ = rank([finding("LD602"), finding("LD202", severity="error", outweighs=("LD602",))])
+    assert [(f.code, f.explained_by, f.severity) for f in found] == [("LD202", None, "error"), ("LD602", None, "info")]
+    found, _ = rank([finding("LD602"), finding("LD202", confidence=0.3, outweighs=("LD602",))])
+    assert {f.code: f.severity for f in found}["LD602"] == "warning", "an unlikely finding outweighs nothing"
+
+
+def test_a_missed_target_comes_after_every_cause() -> None:
+    found, _ = rank(
+        [finding("LD208", confidence=1.0), finding("LD201", confidence=0.6), finding("LD205", severity="info")]
+    )
+    assert [f.code for f in found] == ["LD201", "LD208", "LD205"]
+
+
 def test_an_unlikely_cause_explains_nothing() -> None:
     found, _ = rank([finding("LD301"), finding("LD612", confidence=0.3, explains=("LD301",))])
     assert [f.code for f in found] == ["LD301", "LD612"]
@@ -141,11 +155,11 @@ def test_a_drop_that_noise_explains_is_not_established() -> None:
     assert worse.claim == "That validation got worse over all (72 % → 59 %)"
     assert (
         worse.reason
-        == "21/29 = 72 % in epoch 21 against 17/29 = 59 % at the end, p = 0.41; at best p = 0.13 if all 4 changed samples are losses"
+        == "21/29 = 72 % in epoch 21 against 17/29 = 59 % at the end, p = 0.41 (Fisher's exact test); at best p = 0.13 if all 4 changed samples are losses"
     )
     assert "about 190 samples" in worse.needed
     target = next(c for c in claims if "target" in c.claim)
-    assert "not ruled out (p = 0.22" in target.reason
+    assert "not ruled out (p = 0.14" in target.reason
     classes = next(c for c in claims if "class" in c.claim)
     assert "doctor 4/10 = 40 % [17, 69]" in classes.reason
 

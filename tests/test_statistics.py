@@ -55,9 +55,19 @@ def test_sample_size_has_the_promised_power() -> None:
     assert 0.77 <= np.mean(z > 1.96) <= 0.83
 
 
+def test_sample_size_against_a_target_has_the_power_it_states() -> None:
+    n = s.samples_needed_against(0.82, 21 / 29)
+    assert n == 111
+    rng = np.random.default_rng(3)
+    found = rng.binomial(n, 21 / 29, 4000) / n
+    assert 0.76 <= np.mean((0.82 - found) / np.sqrt(0.82 * 0.18 / n) > 1.645) <= 0.84
+
+
 def test_sample_size_of_equal_rates_is_refused() -> None:
     with pytest.raises(ValueError, match="two different rates"):
         s.samples_needed(0.5, 0.5)
+    with pytest.raises(ValueError, match="two different rates"):
+        s.samples_needed_against(0.5, 0.5)
 
 
 @pytest.mark.parametrize(("n", "rate"), [(29, 0.72), (400, 0.9), (5, 0.5), (10_000, 0.99)])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from lightning_diag import statistics
 from lightning_diag.findings import NotEstablished
-from lightning_diag.history import ClassRow, Count, RunHistory
-from lightning_diag.rules.reading import best_count, counts, final_count
+from lightning_diag.history import ClassRow, Count, Paired, RunHistory
+from lightning_diag.rules.best_weights import start_is_best
+from lightning_diag.rules.falls import Fall, fall, start
+from lightning_diag.rules.reading import best_count, counts
 from lightning_diag.words import listed, of, p, percent, points
 
 ALPHA = 0.05
@@ -22,59 +24,39 @@ def not_established(history: RunHistory) -> tuple[NotEstablished, ...]:
     return tuple(claim for claim in made if claim is not None)
 
 
-def start(history: RunHistory) -> tuple[int, Count] | None:
-    """(epoch, accuracy) of the weights that the run started from, where known."""
-    baseline = history.context.baseline
-    if baseline is None or baseline.correct is None:
-        return None
-    first = history.epochs[0].epoch if history.epochs else 0
-    return (first - 1 if baseline.epoch is None else baseline.epoch), baseline.correct
-
-
 def _reference(history: RunHistory) -> tuple[int, Count] | None:
-    """The best accuracy that the final one would be compared with."""
+    """The best accuracy that is known, the start of the fit included."""
     options = [pair for pair in (start(history), best_count(history, "val")) if pair]
     return max(options, key=lambda pair: (pair[1].rate, -pair[0])) if options else None
 
 
 def _got_worse(history: RunHistory) -> NotEstablished | None:
-    reference, last = _reference(history), final_count(history, "val")
-    if reference is None or last is None or reference[1].rate <= last.rate:
+    found = fall(history)
+    if found is None or found.p_value < ALPHA:
         return None
-    if percent(reference[1].rate) == percent(last.rate):  # nobody would claim that 92 % fell to 92 %
-        return None
-    epoch, best = reference
-    paired = _paired_p(history, epoch)
-    p_value = paired if paired is not None else statistics.fisher(best, last)
-    if p_value < ALPHA:
+    best, last = found.then, found.now
+    if percent(best.rate) == percent(last.rate):  # nobody would claim that 92 % fell to 92 %
         return None
     what = (
         "fewer lines are decoded without an error" if history.context.task == "ctc" else "validation got worse over all"
     )
-    claim = f"That {what} ({percent(best.rate)} → {percent(last.rate)})"
-    drop = best.rate - last.rate
-    reason = f"{of(best)} in epoch {epoch} against {of(last)} at the end, {p(p_value)}"
-    if paired is None:
-        return NotEstablished(
-            claim=claim, reason=reason + _at_best_paired(best, last), needed=_enough(best.rate, last.rate, drop)
-        )
-    return NotEstablished(claim=claim, reason=f"{reason} (paired, exact McNemar)", needed=_enough_pairs(history, drop))
+    reason = f"{of(best)} in epoch {found.epoch} against {of(last)} at the end, {found.chance}"
+    if found.paired is None:
+        reason, needed = reason + _at_best_paired(found), _enough(best.rate, last.rate, best.rate - last.rate)
+    else:
+        reason, needed = f"{reason} (paired, exact McNemar)", _enough_pairs(found.paired, best.rate - last.rate)
+    return NotEstablished(
+        claim=f"That {what} ({percent(best.rate)} → {percent(last.rate)})", reason=reason, needed=needed
+    )
 
 
-def _paired_p(history: RunHistory, reference: int) -> float | None:
-    last = history.last_stage("val")
-    if last is None or last.paired is None or last.paired.reference_epoch != reference:
-        return None
-    return statistics.mcnemar(last.paired.gained, last.paired.lost)
-
-
-def _at_best_paired(best: Count, last: Count) -> str:
+def _at_best_paired(found: Fall) -> str:
     """The smallest p-value that pairs could give: all changes in one direction."""
-    if best.n != last.n:
+    if found.then.n != found.now.n:
         return " (Fisher's exact test)"
-    lost = best.k - last.k
-    at_best = statistics.mcnemar(0, lost)
-    return f"; at best {p(at_best)} if all {lost} changed samples are losses"
+    lost = found.then.k - found.now.k
+    at_best = statistics.corrected(statistics.mcnemar(0, lost), found.looks)
+    return f" (Fisher's exact test); at best {p(at_best)} if all {lost} changed samples are losses"
 
 
 def _enough(first: float, second: float, drop: float) -> str:
@@ -85,11 +67,9 @@ def _enough(first: float, second: float, drop: float) -> str:
     )
 
 
-def _enough_pairs(history: RunHistory, drop: float) -> str:
+def _enough_pairs(pairs: Paired, drop: float) -> str:
     """The same for samples that are paired already: what helps is more of them."""
-    last = history.last_stage("val")
-    pairs = last.paired if last else None
-    if pairs is None or pairs.lost <= pairs.gained:
+    if pairs.lost <= pairs.gained:
         return ""
     total = pairs.both + pairs.gained + pairs.lost + pairs.neither
     about = statistics.rounded_up(statistics.pairs_needed(pairs.gained, pairs.lost, total))
@@ -105,19 +85,20 @@ def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
     if target is None or reference is None or target.metric != "val/acc" or reference[1].rate >= target.value:
         return None
     epoch, best = reference
-    p_value = statistics.binomial(best, target.value, "two-sided")
+    p_value = statistics.binomial(best, target.value, "less")
     if p_value < ALPHA:
         return None
     return NotEstablished(
         claim=f"That the best epoch is below the target of {percent(target.value)}",
         reason=f"{of(best)} in epoch {epoch}: not ruled out ({p(p_value)}, exact binomial)",
-        needed=_enough(target.value, best.rate, target.value - best.rate).replace("unpaired ", ""),
+        needed=f"a true rate of {percent(best.rate)} would be told from {percent(target.value)} by about "
+        f"{statistics.rounded_up(statistics.samples_needed_against(target.value, best.rate)):,} samples (power 80 %)",
     )
 
 
 def _best_epoch(history: RunHistory) -> NotEstablished | None:
     best, looks = best_count(history, "val"), len(counts(history, "val"))
-    if best is None:
+    if best is None or start_is_best(history):  # nobody would choose it
         return None
     lines, bias = history.context.task == "ctc", statistics.best_of_bias(best[1].n, best[1].rate, looks)
     if bias < LARGE_BIAS:

@@ -13,6 +13,8 @@ COST: Mapping[Severity, float] = {"error": 3.0, "warning": 1.0, "info": 0.05}
 Only the order matters: an error that is as likely as not (1.5) comes before a sure warning (1.0), and any number of
 infos that a run can have stays below one unlikely warning.
 """
+OUTCOMES = frozenset({"LD208"})
+"""What a run came out with against what was asked of it: never a cause, however sure it is."""
 EXPLAINS_FROM = 0.5
 """A cause takes over its symptoms only when it is more likely true than not."""
 
@@ -25,7 +27,7 @@ def rank(findings: Sequence[Finding]) -> tuple[tuple[Finding, ...], tuple[Clear,
     go away with it.
     """
     kept, dismissed = _without_contradictions(findings)
-    linked = _explained(kept)
+    linked = _outweighed(_explained(kept))
     return tuple(_in_order(linked)), tuple(dismissed)
 
 
@@ -78,8 +80,14 @@ def _as_symptom(finding: Finding, cause: str) -> Finding:
     return replace(finding, explained_by=cause, severity="info")
 
 
+def _outweighed(findings: list[Finding]) -> list[Finding]:
+    """Findings that need no action beside another one become ``info``; that one does not explain them."""
+    beside = {code for finding in findings if finding.confidence >= EXPLAINS_FROM for code in finding.outweighs}
+    return [replace(f, severity="info") if f.code in beside else f for f in findings]
+
+
 def _in_order(findings: list[Finding]) -> list[Finding]:
-    """Causes by benefit, each followed by its symptoms (and theirs)."""
+    """Causes by benefit, each followed by its symptoms (and theirs); a missed target, which is no cause, after them."""
     children: dict[str | None, list[Finding]] = {}
     for finding in findings:
         children.setdefault(finding.explained_by, []).append(finding)
@@ -88,7 +96,9 @@ def _in_order(findings: list[Finding]) -> list[Finding]:
         return benefit(finding) + sum(total(child) for child in children.get(finding.code, []))
 
     def walk(parent: str | None) -> list[Finding]:
-        ordered = sorted(children.get(parent, []), key=lambda f: (-total(f), f.code))
+        ordered = sorted(
+            children.get(parent, []), key=lambda f: (f.severity == "info", f.code in OUTCOMES, -total(f), f.code)
+        )
         return [f for child in ordered for f in (child, *walk(child.code))]
 
     return walk(None)

@@ -31,13 +31,13 @@ class ClassRow:
     Attributes:
         index: class index in the target.
         support: samples (positions) whose target is this class.
-        predicted: samples that were predicted as this class.
+        predicted: samples that were predicted as this class; None where only the recall of the class was recorded.
         correct: samples of this class that were predicted as this class.
     """
 
     index: int
     support: int
-    predicted: int
+    predicted: int | None
     correct: int
 
     @property
@@ -46,13 +46,15 @@ class ClassRow:
         return Count(k=self.correct, n=self.support)
 
     @property
-    def precision(self) -> Count:
-        """Correct of predicted."""
-        return Count(k=self.correct, n=self.predicted)
+    def precision(self) -> Count | None:
+        """Correct of predicted; None where that is not known."""
+        return None if self.predicted is None else Count(k=self.correct, n=self.predicted)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; NaN without support and predictions."""
+        """Harmonic mean of precision and recall; NaN without support and predictions, or where these are not known."""
+        if self.predicted is None:
+            return math.nan
         total = self.support + self.predicted
         return 2 * self.correct / total if total else math.nan
 

@@ -19,9 +19,9 @@ from lightning_diag.report.schema import (
 )
 from lightning_diag.report.sections import heading
 from lightning_diag.report.sections.epochs import TELLING, thinned
-from lightning_diag.report.sections.result import baseline_value
 from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, interval
+from lightning_diag.rules.best_weights import baseline_value
 
 _T = TypeVar("_T")
 VALUES = 4000

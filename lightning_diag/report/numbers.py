@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lightning_diag import words
 from lightning_diag.history import Count
 
 MISSING = ""
@@ -51,22 +52,12 @@ def rate(value: float | None) -> str:
 
 
 def percent(fraction: float | None, n: int | None = None) -> str:
-    """A fraction as ``72 %``; one decimal from 1,000 samples on, where it means something.
-
-    Args:
-        fraction: in 0..1; NaN (nothing to divide by) shows as missing.
-        n: how many samples it rests on, where known.
-
-    Returns:
-        ``0 %`` and ``100 %`` only when exact, else with more decimals: ``99.97 %``.
-    """
-    if fraction is None or math.isnan(fraction):
-        return MISSING
-    return f"{_points(fraction, _decimals(n))} %"
+    """A fraction as :func:`lightning_diag.words.percent` writes it; missing where there is none (nothing to divide by)."""
+    return MISSING if fraction is None or math.isnan(fraction) else words.percent(fraction, n).replace("-", "−")
 
 
 def _decimals(n: int | None) -> int:
-    return 1 if n is not None and n >= 1000 else 0
+    return 1 if n is not None and n >= words.MANY else 0
 
 
 def _points(fraction: float, decimals: int) -> str:
@@ -82,10 +73,7 @@ def _points(fraction: float, decimals: int) -> str:
 
 def count(value: Count | None) -> str:
     """``21/29 = 72 %``; empty for no samples."""
-    if value is None or value.n == 0:
-        return MISSING
-    shown = percent(value.rate, value.n)
-    return f"{value.k:,}/{value.n:,} {'' if shown[0] in '<>' else '= '}{shown}"
+    return MISSING if value is None or value.n == 0 else words.of(value)
 
 
 def of(value: Count | None) -> str:
@@ -104,9 +92,8 @@ def brackets(low: float, high: float, n: int | None = None) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of fractions in percentage points: ``+14`` or ``−14``; ``0`` when it rounds to none."""
-    shown = f"{abs(100 * value):.0f}"
-    return shown if shown == "0" else f"{'+' if value > 0 else '−'}{shown}"
+    """A difference of fractions with its sign: ``+14 points``, ``−0.5 points``; ``0 points`` when there is none."""
+    return f"{'' if value == 0 else '+' if value > 0 else '−'}{words.points(value)}"
 
 
 def duration(seconds: float | None) -> str:

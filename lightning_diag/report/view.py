@@ -13,22 +13,6 @@ from lightning_diag.report import numbers
 from lightning_diag.report.escape import Name, name
 from lightning_diag.statistics import Interval, wilson
 
-TITLES: Mapping[str, str] = {
-    "train/loss": "training loss",
-    "val/loss": "validation loss",
-    "train/acc": "training accuracy",
-    "val/acc": "validation accuracy",
-    "train/balanced_acc": "balanced accuracy on training",
-    "val/balanced_acc": "balanced accuracy on validation",
-    "train/macro_f1": "macro F1 on training",
-    "val/macro_f1": "macro F1 on validation",
-    "lr": "learning rate",
-    "ctc/val/blank_share": "blank frames on validation",
-    "ctc/train/ter": "token error rate on training",
-    "ctc/val/ter": "token error rate on validation",
-}
-"""Names of signals in sentences and headings; others are shown under their own name."""
-
 FRACTIONS = (
     "acc",
     "train_acc",
@@ -56,11 +40,6 @@ def shown(signal: str, value: float | None, n: int | None = None) -> str:
     if value is None or not is_fraction(signal):
         return numbers.significant(value)
     return numbers.percent(value, n)
-
-
-def title(signal: str) -> str:
-    """The signal in words."""
-    return TITLES.get(signal, signal)
 
 
 def interval(count: Count) -> Interval:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import NO_ANSWERS
 from lightning_diag.words import percent
 
 
@@ -30,20 +31,22 @@ class ClassCollapse(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         rows = _rows(history)
-        n = sum(row.support for row in rows)
-        if n < self.samples or sum(row.predicted for row in rows) == 0:
+        n, answers = sum(row.support for row in rows), [row.predicted for row in rows if row.predicted is not None]
+        if len(answers) < len(rows):
+            raise CannotTellError(NO_ANSWERS)
+        if n < self.samples or sum(answers) == 0:
             raise CannotTellError(f"{n} validation samples, at least {self.samples} are needed")
-        used, present = _effective([r.predicted for r in rows]), _effective([r.support for r in rows])
+        used, present = _effective(answers), _effective([r.support for r in rows])
         if present < 1.5 or used > self.share * present:
             return None
-        top = max(rows, key=lambda row: row.predicted)
-        predicted = sum(1 for row in rows if row.predicted)
-        text = f"{history.class_name(top.index)} gets {percent(top.predicted / n)} of the predictions and is {percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are predicted at all"
+        most, top = max(zip(answers, rows, strict=True), key=lambda pair: pair[0])
+        predicted = sum(1 for times in answers if times)
+        text = f"{history.class_name(top.index)} gets {percent(most / n)} of the predictions and is {percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are predicted at all"
         return self.finding(
             severity="error",
             confidence=0.95,
             claim="established",
-            title=f"Class collapse: {percent(top.predicted / n)} of the predictions are {history.class_name(top.index)}",
+            title=f"Class collapse: {percent(most / n)} of the predictions are {history.class_name(top.index)}",
             summary=f"Predictions have collapsed: {text}.",
             evidence=(
                 Evidence(

@@ -66,7 +66,8 @@ class ClassImbalance(Rule):
             ),
             next_test="train with class weights 1 / count: recall of the rare classes rises if imbalance is the reason",
             scope="class",
-            explains=("LD302", "LD203", "LD602", "LD201", "LD301", "LD207") if harm else (),
+            explains=("LD302", "LD203", "LD201", "LD301", "LD207") if harm else (),
+            outweighs=("LD602",) if harm else (),
         )
 
     def clear_text(self, history: RunHistory) -> str:

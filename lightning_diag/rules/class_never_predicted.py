@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import ALPHA
+from lightning_diag.history import ClassRow, RunHistory
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import ALPHA, NO_ANSWERS
 from lightning_diag.words import listed, p
 
 
@@ -28,8 +28,10 @@ class ClassNeverPredicted(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
-        lost = [row for row in rows if row.support and not row.predicted and math.exp(-row.support) < self.alpha]
-        if not lost or not any(row.predicted for row in rows):
+        if any(row.predicted is None and row.support and not row.correct for row in rows):
+            raise CannotTellError(NO_ANSWERS)
+        lost = [row for row in rows if row.support and row.predicted == 0 and math.exp(-row.support) < self.alpha]
+        if not lost or not any(map(_answered, rows)):
             return None
         names = listed([f"{history.class_name(row.index)} (0/{row.support})" for row in lost])
         total = sum(row.support for row in lost)
@@ -63,4 +65,9 @@ class ClassNeverPredicted(Rule):
     def clear_text(self, history: RunHistory) -> str:
         """How many classes are predicted."""
         rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
-        return f"{sum(1 for r in rows if r.support and r.predicted)} of {sum(1 for r in rows if r.support)} classes predicted"
+        return f"{sum(1 for r in rows if r.support and _answered(r))} of {sum(1 for r in rows if r.support)} classes predicted"
+
+
+def _answered(row: ClassRow) -> bool:
+    """Whether the class was ever the answer; a right answer tells, where the answers were not counted."""
+    return bool(row.predicted or row.correct)

@@ -37,7 +37,7 @@ class CTCNeverEmitted(Rule):
         rows = [row for row in record.classes if row.support]
         correct, support = sum(row.correct for row in rows), sum(row.support for row in rows)
         miss = 1 - correct / support if support else 1.0
-        missing = [row for row in rows if not row.predicted and miss**row.support < self.alpha / len(rows)]
+        missing = [row for row in rows if row.predicted == 0 and miss**row.support < self.alpha / len(rows)]
         return self._found(history, rows, missing, rate) if missing else None
 
     def _found(self, history: RunHistory, rows: list[ClassRow], missing: list[ClassRow], rate: float) -> Finding:

@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA, counts, loss_scale
-from lightning_diag.rules.resuming import circumstances, not_excluded, rates, recovery
+from lightning_diag.rules.resuming import circumstances, keep, not_excluded, rates, recovery
 from lightning_diag.words import number, of, p
 
 
@@ -73,6 +73,7 @@ class DropAfterResume(Rule):
     def _found(
         self, history: RunHistory, epoch: int, fell: str, observed: float, expected: float, p_value: float | None
     ) -> Finding:
+        start = history.context.baseline.correct if history.context.baseline else None
         evidence = (
             Evidence(
                 signal="val/acc"
@@ -93,14 +94,14 @@ class DropAfterResume(Rule):
             confidence=0.99 if p_value is not None else 0.8,
             claim="established",
             title=f"Drop in the first epoch after resuming; learning rate too high at resume is likely (epoch {epoch})",
-            summary=f"The first epoch after resuming destroyed a working model: {fell}{recovery(history, expected, p_value)}.",
+            summary=f"The first epoch after resuming destroyed a working model: {fell}{recovery(history, start if p_value is not None else None)}.",
             evidence=evidence,
             against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in not_excluded(history)),
             why="What follows relearns, at best, what the checkpoint could do already.",
             actions=(
                 "resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",
                 _lower(history, epoch),
-                "keep the checkpoint that the run started from",
+                keep(history),
             ),
             next_test="validate the checkpoint before the first step (trainer.validate): the old accuracy means that the "
             "updates did it, the new one that the weights or the preprocessing changed",

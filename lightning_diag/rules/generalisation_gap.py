@@ -60,5 +60,5 @@ class GeneralisationGap(Rule):
             ),
             next_test="hold out part of the training data as a second validation loader: a small gap there means that the "
             "splits differ, a large one that the model memorises",
-            explains=("LD602",),
+            outweighs=("LD602",),
         )

@@ -60,7 +60,8 @@ class LabelsRandom(Rule):
             ),
             next_test="train on 80 % of the training set and evaluate on the rest: chance there confirms it, since no second data source is involved",
             scope="data",
-            explains=("LD202", "LD203", "LD201", "LD204", "LD602", "LD606", "LD207", "LD302", "LD205", "LD208"),
+            explains=("LD202", "LD203", "LD201", "LD204", "LD606", "LD207", "LD302", "LD205", "LD208"),
+            outweighs=("LD602",),
         )
 
     def _differ(self, first: Count, last: Count) -> bool:

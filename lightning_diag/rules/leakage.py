@@ -65,5 +65,6 @@ class Leakage(Rule):
             ),
             next_test="validation accuracy without the copies: the difference is what leaked",
             scope="data",
-            explains=("LD602", "LD207"),
+            explains=("LD207",),
+            outweighs=("LD602",),
         )

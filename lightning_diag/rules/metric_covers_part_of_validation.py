@@ -71,7 +71,8 @@ class MetricCoversPartOfValidation(Rule):
             next_test="log the number of samples that went into the metric",
             scope="val",
             epoch=epoch,
-            explains=("LD601", "LD206"),
+            explains=("LD206",),
+            outweighs=("LD601",),
         )
 
 

@@ -9,7 +9,7 @@ from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import could_be_good, late, learned, train_rate, trivial_loss
-from lightning_diag.rules.suspects import chance_evidence, unverified, what_training_did
+from lightning_diag.rules.suspects import chance_evidence, sign_of_learning, unverified, what_training_did
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +43,23 @@ class NeverGeneralised(Rule):
         return bool(learned(history, "probe") or learned(history, "train"))
 
     def _found(self, history: RunHistory) -> Finding:
-        evidence = chance_evidence(history)
+        evidence, sign = chance_evidence(history), sign_of_learning(history)
         return self.finding(
             severity="error",
-            confidence=0.95,
-            claim="established",
-            title="Never generalised: validation is no better than chance",
-            summary=f"The model never generalised: {evidence[0].text}, while {what_training_did(history)}.",
+            confidence=0.85 if sign else 0.95,
+            claim="likely" if sign else "established",
+            title=f"{HARDLY if sign else NEVER}: validation is {'near' if sign else 'no better than'} chance",
+            summary=f"The model {(HARDLY if sign else NEVER).lower()}: {evidence[0].text}, while {what_training_did(history)}.",
             evidence=evidence,
-            against=tuple(unverified(history, self.few)),
+            against=(*((sign,) if sign else ()), *unverified(history, self.few)),
             why="Regularising a model that never generalised does not help: something between the two splits is broken, "
             "or the features are not there.",
             actions=tuple(e.text.replace("not verified:", "settle") for e in unverified(history, self.few)),
             next_test="evaluate on the training set through the validation loader's code path: at training accuracy, the "
             "split or its labels are at fault; at chance, the evaluation is",
-            explains=("LD201", "LD203", "LD207", "LD208", "LD602", "LD302", "LD601"),
+            explains=("LD201", "LD203", "LD207", "LD208", "LD302"),
+            outweighs=("LD602", "LD601"),
         )
+
+
+NEVER, HARDLY = "Never generalised", "Hardly generalised, if at all"

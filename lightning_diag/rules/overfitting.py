@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.best_weights import go_on
 from lightning_diag.rules.gaps import gap, gap_interval
 from lightning_diag.rules.reading import ALPHA, after, learned, seen
 from lightning_diag.rules.rising import (
@@ -100,12 +101,15 @@ class Overfitting(Rule):
             summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
             evidence=tuple(evidence),
             against=accuracy_against(history, epoch),
-            why="Later epochs memorise the training set; by the loss, the last weights are worse than those of the best epoch.",
+            why="Later epochs memorise the training set; by the loss, the last weights "
+            f"are worse than those of epoch {epoch}.",
             actions=(
-                f"use the weights of epoch {epoch} (ModelCheckpoint(monitor=...), early stopping)",
+                go_on(history, epoch),
+                "let ModelCheckpoint(monitor=...) keep the best weights; stop early",
                 "more training data or augmentation; weight decay, dropout, a smaller or partly frozen model",
             ),
             next_test="train a much smaller model: if the gap stays, the split is harder, not the capacity too large",
             epoch=epoch,
-            explains=("LD203", "LD602"),
+            explains=("LD203",),
+            outweighs=("LD602",),
         )

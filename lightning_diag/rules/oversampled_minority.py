@@ -52,7 +52,8 @@ class OversampledMinority(Rule):
             ),
             next_test="recall of the rare classes on training and on validation samples: far apart means memorised",
             scope="data",
-            explains=("LD203", "LD201", "LD303", "LD602", "LD302", "LD207", "LD603") if harm else (),
+            explains=("LD203", "LD201", "LD303", "LD302", "LD207", "LD603") if harm else (),
+            outweighs=("LD602",) if harm else (),
         )
 
     def _sampler(self, history: RunHistory) -> tuple[str, float] | None:

@@ -21,6 +21,10 @@ meet one false claim in three runs at 0.05; at 0.01 and with the size of effect 
 rate measured on healthy random configurations stays below one in a hundred."""
 
 
+NO_ANSWERS = "how often each class was the answer is not recorded"
+"""Why rules that count answers say nothing of a record that holds the recall of each class alone."""
+
+
 def counts(history: RunHistory, stage: str) -> list[tuple[int, Count]]:
     """(epoch, accuracy as a count) of every evaluation of ``stage`` that has one; ``probe`` is the one of training.
 
@@ -136,11 +140,12 @@ def _last_rows(history: RunHistory, stage: str) -> tuple[ClassRow, ...]:
 
 def _partition(rows: Sequence[ClassRow]) -> bool:
     """Whether each sample has one label and one answer (not so with several labels per sample)."""
-    return bool(rows) and sum(row.predicted for row in rows) == sum(row.support for row in rows)
+    answers = [row.predicted for row in rows if row.predicted is not None]
+    return bool(rows) and len(answers) == len(rows) and sum(answers) == sum(row.support for row in rows)
 
 
 def _cells(rows: Sequence[ClassRow]) -> list[tuple[int, int, int]]:
-    return [(row.support, row.predicted, row.correct) for row in rows]
+    return [(row.support, row.predicted or 0, row.correct) for row in rows]
 
 
 AGREEMENT = 0.1

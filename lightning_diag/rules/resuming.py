@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
-from lightning_diag.rules.reading import best_count, counts, pretrained
-from lightning_diag.words import number, percent
+from lightning_diag.rules.best_weights import best_weights
+from lightning_diag.rules.reading import ALPHA, counts, pretrained
+from lightning_diag.words import number, of, percent
 
 
-def recovery(history: RunHistory, start: float, p_value: float | None) -> str:
-    """Whether validation came back to where it had started, as a clause."""
-    best = best_count(history, "val") if p_value is not None else None
-    return " and never came back to where it had started" if best and best[1].rate < start else ""
+def recovery(history: RunHistory, start: Count | None) -> str:
+    """How far validation has come back since, as a clause; *never* only where a test carries it.
+
+    The best of many evaluations flatters, which speaks against *never*: no correction is needed to say it.
+    """
+    since = history.context.resumed_epoch or 0
+    seen = [(epoch, count) for epoch, count in counts(history, "val") if epoch >= since]
+    if start is None or len(seen) < 2:
+        return ""
+    epoch, best = max(seen, key=lambda pair: (pair[1].rate, -pair[0]))
+    if best.rate >= start.rate:
+        return ""
+    never = "; it never came back" if statistics.fisher(start, best) < ALPHA else ""
+    return f"{never}; the best of the {len(seen)} evaluations recorded since is {of(best)} in epoch {epoch}"
 
 
 def circumstances(history: RunHistory, epoch: int) -> list[Evidence]:
@@ -53,3 +65,9 @@ def not_excluded(history: RunHistory) -> list[tuple[str, str]]:
         if pretrained(history)
         else [*out, ("pretrain", "weights that were not restored, or those of another checkpoint")]
     )
+
+
+def keep(history: RunHistory) -> str:
+    """Which weights to go on with: of a start that was not validated nobody knows whether it was bettered since."""
+    weights = best_weights(history) if history.context.baseline is not None else None
+    return f"go on from {weights}" if weights else "keep the checkpoint that the run started from"

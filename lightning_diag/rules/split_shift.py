@@ -73,7 +73,6 @@ class SplitShift(Rule):
                 "LD301",
                 "LD302",
                 "LD303",
-                "LD602",
                 "LD608",
                 "LD609",
                 "LD607",
@@ -82,6 +81,7 @@ class SplitShift(Rule):
             )
             if harm
             else (),
+            outweighs=("LD602",) if harm else (),
             excludes=("LD606",),
         )
 

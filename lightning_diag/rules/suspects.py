@@ -8,8 +8,10 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.reading import (
+    above_trivial,
     best_count,
     classes,
+    counts,
     final_count,
     pretrained,
     trivial_loss,
@@ -24,7 +26,7 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
     last, best, rate = final_count(history, "val"), best_count(history, "val"), trivial_rate(history)
     if last and best and rate:
         p_value = statistics.binomial(last, rate, "greater")
-        text = f"validation {of(last)} is not better than chance ({percent(rate)}, {p(p_value)}), {of(best[1])} at best"
+        text = f"validation {of(last)} is not better than chance ({percent(rate)}, {p(p_value)}){_at_best(history)}"
         out.append(Evidence(signal="val/acc", text=text, observed=last.rate, expected=rate, p_value=p_value))
     loss, trivial = history.series("val/loss").finite, trivial_loss(history)
     if len(loss) and trivial:
@@ -32,6 +34,34 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
         text = f"validation loss {number(loss.values[-1])} against {number(trivial)}{known} for an answer that ignores the input"
         out.append(Evidence(signal="val/loss", text=text, observed=loss.values[-1], expected=trivial))
     return tuple(out)
+
+
+def _at_best(history: RunHistory) -> str:
+    """The best evaluation, where it was better than the last, with how sure it is to be above chance."""
+    best, last, looks = best_count(history, "val"), final_count(history, "val"), len(counts(history, "val"))
+    if best is None or last is None or best[1].rate <= last.rate:
+        return ""
+    p_value = above_trivial(history, "val")
+    sure = (
+        f", {p(p_value)} as the best of {looks} recorded evaluations"
+        if p_value is not None and sign_of_learning(history)
+        else ""
+    )
+    return f", {of(best[1])} at best (epoch {best[0]}{sure})"
+
+
+def sign_of_learning(history: RunHistory) -> Evidence | None:
+    """The best evaluation, where it would pass for better than chance had it been the only one; else None."""
+    best, rate = best_count(history, "val"), trivial_rate(history)
+    p_value = statistics.binomial(best[1], rate, "greater") if best is not None and rate and rate < 1 else 1.0
+    if best is None or p_value >= SIGN:
+        return None
+    text = f"alone, {of(best[1])} in epoch {best[0]} would be better than chance ({p(p_value)}): something may have been learned there"
+    return Evidence(signal="val/acc", text=text, epoch=best[0], observed=best[1].rate, expected=rate, p_value=p_value)
+
+
+SIGN = 0.05
+"""p-value of a single look below which *never* is too strong a word, whatever many looks make of it: the customary level."""
 
 
 def _ln(history: RunHistory) -> float:

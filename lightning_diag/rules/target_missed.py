@@ -55,7 +55,7 @@ class TargetMissed(Rule):
             evidence=(Evidence(signal="target", text=text, observed=now, expected=value, p_value=p_value),),
             why="The run does not do what it was made for.",
             actions=(
-                "read the causes above first",
+                "mend the causes that this report names, where it names any, and measure again",
                 "check that the target can be reached: what do people or the best published model get on these samples?",
             ),
             next_test="evaluate a reference model (or a person) on the same validation samples",

@@ -45,5 +45,6 @@ class TrainingInEvalMode(Rule):
             ),
             next_test="print [n for n, m in model.named_modules() if not m.training] in training_step: only frozen parts may appear",
             scope="train",
-            explains=("LD102", "LD106", "LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302", "LD602"),
+            explains=("LD102", "LD106", "LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302"),
+            outweighs=("LD602",),
         )

@@ -45,6 +45,7 @@ class ValidationIsTraining(Rule):
             ),
             next_test="print the paths (or indices) of the first 10 samples of both loaders",
             scope="data",
-            explains=("LD603", "LD602", "LD207", "LD601"),
+            explains=("LD603", "LD207"),
+            outweighs=("LD602", "LD601"),
             excludes=("LD603",),
         )

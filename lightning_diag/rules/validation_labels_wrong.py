@@ -122,7 +122,8 @@ class ValidationLabelsWrong(Rule):
             why="The model is right and counted as wrong; its confidence makes the loss huge.",
             next_test="print 20 validation samples with the name of their label and of the prediction",
             scope="data",
-            explains=("LD201", "LD202", "LD203", "LD207", "LD302", "LD303", "LD602", "LD607", "LD208", "LD601"),
+            explains=("LD201", "LD202", "LD203", "LD207", "LD302", "LD303", "LD607", "LD208"),
+            outweighs=("LD602", "LD601"),
             **of_kind,
         )
 

@@ -9,8 +9,9 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import best_count, classes, final_count
-from lightning_diag.words import number, of, p, percent
+from lightning_diag.rules.falls import fall_since_start
+from lightning_diag.rules.reading import best_count, classes
+from lightning_diag.words import number, of, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +70,9 @@ class ValidationSetTooSmall(Rule):
 
 def _claim_at_stake(history: RunHistory) -> str:
     """A claim that the user made (a target, a start to improve on) and that so few samples leave open, as a clause."""
-    target, baseline, last = history.context.target, history.context.baseline, final_count(history, "val")
-    best = best_count(history, "val")
-    if baseline and baseline.correct and last and last.rate < baseline.correct.rate:
-        p_value = statistics.fisher(baseline.correct, last)
-        if p_value >= 0.05:
-            return f"; whether it fell from {of(baseline.correct)} to {of(last)} cannot be told ({p(p_value)})"
+    target, best, fallen = history.context.target, best_count(history, "val"), fall_since_start(history)
+    if fallen is not None and fallen.p_value >= 0.05:
+        return f"; whether it fell from {of(fallen.then)} to {of(fallen.now)} cannot be told ({fallen.chance})"
     if (
         target
         and target.metric == "val/acc"

@@ -22,12 +22,12 @@ SHARED = 2**16
 def pack(stage: StageRecord) -> dict[str, str]:
     """The non-empty columns of an evaluation.
 
-    ``classes`` as ``index;support;predicted;correct``, ``confusions`` as ``target;predicted;count``, ``matrix`` by row.
+    ``classes`` as ``index;support;predicted;correct`` (nothing for ``predicted`` where a row does not know it), ``confusions`` as ``target;predicted;count``, ``matrix`` by row.
     """
     packed = {}
     if stage.classes:
         columns = zip(*((r.index, r.support, r.predicted, r.correct) for r in stage.classes), strict=True)
-        packed["classes"] = ";".join(" ".join(map(str, column)) for column in columns)
+        packed["classes"] = ";".join("" if None in column else " ".join(map(str, column)) for column in columns)
     if stage.confusions:
         columns = zip(*((c.target, c.predicted, c.count) for c in stage.confusions), strict=True)
         packed["confusions"] = ";".join(" ".join(map(str, column)) for column in columns)
@@ -52,9 +52,10 @@ def class_rows(text: str) -> tuple[ClassRow, ...]:
         return ()
     try:
         index, support, predicted, correct = map(_integers, text.split(";"))
-        if any(c > s or c > p for c, s, p in zip(correct, support, predicted, strict=True)):
+        if any(c > s or c > p for c, s, p in zip(correct, support, predicted or support, strict=True)):
             raise RecordError("a class row counts more correct than there are, or than were predicted")
-        return _filled(ClassRow, ("index", "support", "predicted", "correct"), (index, support, predicted, correct))
+        known: Sequence[int | None] = predicted or [None] * len(index)
+        return _filled(ClassRow, ("index", "support", "predicted", "correct"), (index, support, known, correct))
     except ValueError as error:
         raise RecordError("class rows are not four columns of integers of the same length") from error
 
@@ -90,7 +91,7 @@ def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
     return rows
 
 
-def _filled(kind: type[_T], names: Sequence[str], columns: Sequence[Sequence[int]]) -> tuple[_T, ...]:
+def _filled(kind: type[_T], names: Sequence[str], columns: Sequence[Sequence[int | None]]) -> tuple[_T, ...]:
     """Objects of a slotted dataclass whose fields are the columns.
 
     The constructor of a frozen dataclass takes a microsecond, and a long run has two million rows: their slots are filled

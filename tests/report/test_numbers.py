@@ -70,4 +70,10 @@ def test_durations(seconds, shown):
 
 def test_magnitudes_and_points():
     assert [numbers.magnitude(n) for n in (512, 130_000, 2_980_000, 7_000_000_000)] == ["512", "130 k", "2.98 M", "7 G"]
-    assert [numbers.points(d) for d in (0.14, -0.14, 0.001)] == ["+14", "−14", "0"]
+    assert [numbers.points(d) for d in (0.14, -0.14, -0.01, 0.001, 0)] == [
+        "+14 points",
+        "−14 points",
+        "−1 point",
+        "+0.1 points",
+        "0 points",
+    ]

@@ -12,7 +12,7 @@ def test_seed1_names_the_destroyed_start_as_established() -> None:
     diagnosis = diagnose(seeds.seed1())
     assert diagnosis.verdict.startswith(
         "The first epoch after resuming destroyed a working model: validation fell from 21/29 = 72 % to 5/29 = 17 % in "
-        "epoch 22 (p = 0.00005) and never came back to where it had started."
+        "epoch 22 (p = 0.00005); the best of the 5 evaluations recorded since is 19/29 = 66 % in epoch 31."
     )
     drop = diagnosis.findings[0]
     assert (drop.code, drop.severity, drop.claim) == ("LD503", "error", "established")
@@ -27,7 +27,7 @@ def test_seed1_does_not_claim_what_29_samples_cannot_carry() -> None:
     diagnosis = diagnose(seeds.seed1())
     worse = diagnosis.not_established[0]
     assert "72 % → 59 %" in worse.claim
-    assert "p = 0.41; at best p = 0.13" in worse.reason
+    assert "p = 0.41 (Fisher's exact test); at best p = 0.13" in worse.reason
     assert "about 190 samples" in worse.needed
 
 
@@ -49,12 +49,15 @@ def test_seed1_establishes_the_gap_and_the_missed_target() -> None:
 def test_seed2_never_generalised_and_claims_no_cause() -> None:
     diagnosis = diagnose(seeds.seed2())
     assert diagnosis.verdict.startswith(
-        "The model never generalised: validation 1/168 = 0.6 % is not better than chance (1 %"
+        "The model hardly generalised, if at all: validation 1/168 = 0.6 % is not better than chance (1 %, p = 0.82), "
+        "6/168 = 3.6 % at best (epoch 20, p = 0.01 as the best of 2 recorded evaluations)"
     )
+    assert diagnosis.findings[0].claim == "likely", "6 of 168 alone would pass for better than 1 %"
     assert [f.code for f in diagnosis.causes] == ["LD202"]
     texts = " ".join(e.text for e in diagnosis.findings[0].evidence)
     assert "11.4 against 4.61 = ln 100" in texts
-    unverified = [e.text for e in diagnosis.findings[0].against]
+    sign, *unverified = [e.text for e in diagnosis.findings[0].against]
+    assert sign.startswith("alone, 6/168 = 3.6 % in epoch 20 would be better than chance (p = 0.007)")
     assert all(text.startswith("not verified: ") for text in unverified)
     for cause in ("pretrained weights", "label map and pairing", "memorised"):
         assert any(cause in text for text in unverified)

@@ -19,7 +19,8 @@ from lightning_diag.report.figures.style import (
     reduced,
     whole_epochs,
 )  # fmt: skip
-from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown, title
+from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown
+from lightning_diag.words import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

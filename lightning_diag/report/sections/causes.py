@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -64,10 +65,17 @@ def cause(finding: Finding, rank: int, view: View) -> Cause:
         speaks_for=facts,
         against=clauses(_merged(_new(finding.against, " ".join(finding.actions)))),
         why=sentence(finding.why),
-        actions=tuple(sentence(a) for a in finding.actions),
+        actions=tuple(sentence(a) for a in _not_advised(finding, view)),
         next_test=sentence(finding.next_test),
         symptoms=_symptoms(finding, symptoms),
     )
+
+
+def _not_advised(finding: Finding, view: View) -> tuple[str, ...]:
+    """The advice that no cause before this one has given; all of it where nothing would be left."""
+    before = itertools.takewhile(lambda cause: cause is not finding, view.diagnosis.causes)
+    said = {action for cause in before for action in cause.actions}
+    return tuple(action for action in finding.actions if action not in said) or finding.actions
 
 
 PREFIXES = ("not excluded: ", "not verified: ")
@@ -101,11 +109,12 @@ def _new(evidence: tuple[Evidence, ...], summary: str) -> list[str]:
     """Texts of the evidence without those, and without the ends of those, that the summary or an earlier text says."""
     said, kept = _plain(summary), []
     for fact in evidence:
-        text = _without_said_end(fact.text, said)
-        own = _plain(next((text.removeprefix(p) for p in PREFIXES if text.startswith(p)), text))
+        prefix = next((p for p in PREFIXES if fact.text.startswith(p)), "")
+        text = _without_said_end(fact.text.removeprefix(prefix), said)
+        own = _plain(text)
         if own and own not in said:
-            kept.append(text)
-            said += " " + _plain(text)
+            kept.append(prefix + text)
+            said += " " + _plain(prefix + text)
     return kept
 
 

@@ -59,7 +59,7 @@ _FIGURES = (
 
 def _lost(rows: list[ClassRow]) -> list[ClassRow]:
     """Classes that were never right and never predicted, where they are so many that a row each would say nothing."""
-    lost = [row for row in rows if row.support and not row.correct and not row.predicted]
+    lost = [row for row in rows if row.support and not row.correct and row.predicted == 0]
     return sorted(lost, key=lambda row: -row.support) if len(lost) > ALIKE else []
 
 
@@ -114,7 +114,7 @@ def _line(
         numbers.count(other.recall) if other is not None else "",
         with_interval(row.recall) or "no samples",
         _change(best.get(row.index), row),
-        numbers.count(row.precision) or ("never predicted" if row.support else ""),
+        numbers.count(row.precision) or ("never predicted" if row.support and row.predicted == 0 else ""),
         Name(f"{view.label(wrong.predicted)} ({wrong.count:,}×)") if wrong is not None else "",
     )
 
@@ -126,7 +126,7 @@ def _change(before: ClassRow | None, now: ClassRow) -> str:
     if before.support == now.support:
         gained = now.correct - before.correct
         return "0" if gained == 0 else f"{'+' if gained > 0 else '−'}{abs(gained):,} of {now.support:,}"
-    return f"{numbers.points(now.recall.rate - before.recall.rate)} points"
+    return numbers.points(now.recall.rate - before.recall.rate)
 
 
 def _notes(view: View, stage: StageRecord, rows: list[ClassRow], shown: list[ClassRow]) -> Iterable[str]:
@@ -169,7 +169,7 @@ def _gap(group: Count, total: Count) -> str:
     rest = Count(k=total.k - group.k, n=total.n - group.n)
     if not rest.n or not group.n:
         return ""
-    return f"{numbers.points(group.rate - rest.rate)} points ({p_text(fisher(group, rest))})"
+    return f"{numbers.points(group.rate - rest.rate)} ({p_text(fisher(group, rest))})"
 
 
 def confused_pairs(view: View) -> tuple[Block, ...]:

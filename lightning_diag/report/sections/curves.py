@@ -9,7 +9,8 @@ from lightning_diag.history import Series
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, Row, Table
 from lightning_diag.report.escape import Name
-from lightning_diag.report.view import View, shown, title
+from lightning_diag.report.view import View, shown
+from lightning_diag.words import title
 
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDTH = 40

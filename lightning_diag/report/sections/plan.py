@@ -8,16 +8,19 @@ from __future__ import annotations
 import re
 
 from lightning_diag.findings import Finding
+from lightning_diag.history import EpochRecord
 from lightning_diag.report.document import Block, Bullets, Item
-from lightning_diag.report.escape import quoted
 from lightning_diag.report.sections.causes import sentence, words
-from lightning_diag.report.view import View, title
+from lightning_diag.report.view import View
+from lightning_diag.rules.best_weights import best_weights, start_is_best
 from lightning_diag.words import listed
 
 FACTS = re.compile(r"LD(30[4-7]|40[2-589]|410|50[1258]|6\d\d|7\d\d)")
 """Findings about data, weights and evaluation, which hold whatever the course of this run was."""
 
 
+KEEP = "keep the checkpoint"
+"""Advice of a cause that knows better than the curve which weights to go on with."""
 MEANINGLESS = ("LD115", "LD202")
 """After these no epoch is better than another: nothing was learned, or nothing that validation shows."""
 
@@ -60,23 +63,17 @@ def _again(course: list[str]) -> str:
 
 
 def _keep(view: View) -> str:
-    """Which weights to go on with, when the last ones are not the best."""
-    best, final, signal = view.best, view.final, view.metric[0]
-    causes = view.diagnosis.causes
-    if best is None or final is None or not causes or FACTS.match(causes[0].code) or causes[0].code in MEANINGLESS:
+    """Which weights to go on with, when the last ones are not the best and no cause says it."""
+    causes, weights = view.diagnosis.causes, best_weights(view.history)
+    if weights is None or not causes or FACTS.match(causes[0].code) or causes[0].code in MEANINGLESS:
         return ""
-    said = ("keep the checkpoint", f"weights of epoch {best.epoch} ")
-    if any(phrase in text.lower() for finding in causes for text in (finding.why, *finding.actions) for phrase in said):
+    if any(weights in action or KEEP in action for finding in causes for action in finding.actions):
         return ""
-    start = view.history.context.baseline
-    better_start = start is not None and start.correct is not None and signal == "val/acc"
-    if start is not None and start.correct is not None and better_start and start.correct.rate > best.values[signal]:
-        where = f" of epoch {start.epoch}" if start.epoch is not None else ""
-        return f"Keep the checkpoint{where} that this fit started from; nothing since has been better"
-    if best is final or best.values[signal] == final.values.get(signal):
-        return ""
-    path = view.history.context.stop.best_checkpoint
-    at = f" ({quoted(path, 80)})" if path else ""
-    return (
-        f"Go on from the weights of epoch {best.epoch}{at}, the best so far by {title(signal)}, not from the last ones"
+    last_is_best = (
+        view.best is not None and view.final is not None and _value(view, view.best) == _value(view, view.final)
     )
+    return "" if last_is_best and not start_is_best(view.history) else f"Go on from {weights}, not from the last ones"
+
+
+def _value(view: View, record: EpochRecord) -> float | None:
+    return record.values.get(view.metric[0])

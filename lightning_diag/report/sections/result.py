@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from lightning_diag.history import Baseline, Count, EpochRecord, Target
+from lightning_diag.history import Count, EpochRecord, Target
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
-from lightning_diag.report.view import View, interval_text, shown, title
-from lightning_diag.statistics import best_of_bias, binomial, fisher, mcnemar
+from lightning_diag.report.view import View, interval_text, shown
+from lightning_diag.rules.best_weights import baseline_value
+from lightning_diag.rules.falls import fall
+from lightning_diag.statistics import best_of_bias, binomial
 from lightning_diag.words import p as p_text
+from lightning_diag.words import title
 
 ESTABLISHED = 0.05
 """Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
@@ -48,15 +51,6 @@ def _baseline(view: View) -> tuple[str, ...] | None:
     remark = _against_target(view, count, number)
     value = numbers.count(count) or shown(signal, number)
     return (f"baseline ({baseline.source})", epoch, value, interval_text(count), remark)
-
-
-def baseline_value(baseline: Baseline, signal: str) -> float | None:
-    """The baseline in the metric that counts: its count, its loss, or the bare value the user gave."""
-    if signal == "val/loss":
-        return baseline.loss
-    if baseline.correct is not None and baseline.correct.n:
-        return baseline.correct.rate if signal == "val/acc" else None
-    return baseline.value
 
 
 def _best(view: View) -> tuple[str, ...] | None:
@@ -136,25 +130,14 @@ def _reached_text(count: Count, target: Target) -> str:
 
 
 def _against_best(view: View) -> str:
-    """The final evaluation against the best one, paired by sample where the record allows it."""
-    best, final = view.best, view.final
-    if best is None or final is None or best is final:
+    """The final evaluation against the best one known, paired by sample where the record allows it."""
+    found = fall(view.history) if view.metric[0] == "val/acc" else None
+    if found is None:
         return ""
-    first, last = view.count(best), view.count(final)
-    if first is None or last is None or first == last:
-        return ""
-    p, how = _compare(view, first, last)
-    lost = numbers.points(last.rate - first.rate)
-    word = "established" if p < ESTABLISHED else "not established"
-    return f"{lost} points against epoch {best.epoch}: {word} ({p_text(p)}, {how})"
-
-
-def _compare(view: View, first: Count, last: Count) -> tuple[float, str]:
-    best, final = view.best, view.final
-    paired = final.stages["val"].paired if final is not None and "val" in final.stages else None
-    if paired is not None and best is not None and paired.reference_epoch == best.epoch:
-        return mcnemar(paired.gained, paired.lost), f"paired: {paired.lost} lost, {paired.gained} gained"
-    return fisher(first, last), "Fisher's exact test"
+    word = "established" if found.p_value < ESTABLISHED else "not established"
+    how = f"paired: {found.paired.lost} lost, {found.paired.gained} gained" if found.paired else "Fisher's exact test"
+    lost = numbers.points(found.now.rate - found.then.rate)
+    return f"{lost} against epoch {found.epoch}: {word} ({found.chance}, {how})"
 
 
 def _notes(view: View) -> list[str]:

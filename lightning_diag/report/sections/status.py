@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightning_diag.history import Count, EpochRecord
-from lightning_diag.report.sections.result import baseline_value
 from lightning_diag.report.view import View
+from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.statistics import noise
 
 SIGMAS = 3.0

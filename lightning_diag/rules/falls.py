@@ -1,0 +1,84 @@
+"""How far the last accuracy lies below an earlier one, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_diag import statistics
+from lightning_diag.history import Count, Paired, RunHistory
+from lightning_diag.rules.reading import best_count, counts, final_count
+from lightning_diag.words import p
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fall:
+    """The last validation accuracy against an earlier, better one.
+
+    Attributes:
+        epoch, then: where the better one was, and what it was. now: the last one.
+        raw: p-value of the one comparison: exact McNemar where the samples are paired, else Fisher's exact test.
+        looks: other evaluations, each of which might have been the best; 1 where it was not chosen (the start of a fit).
+        p_value: ``raw`` after that choice (Šidák). The best is the one that the last differs from most, so that its
+            p-value is about the smallest of ``looks``.
+        paired: the samples that changed sides, where they are known.
+    """
+
+    epoch: int
+    then: Count
+    now: Count
+    raw: float
+    looks: int
+    p_value: float
+    paired: Paired | None
+
+    @property
+    def chance(self) -> str:
+        """The p-value as text, with what it was corrected for: ``p = 0.03 after choosing the best of 40 evaluations``."""
+        chosen = f" after choosing the best of {self.looks + 1} evaluations" if self.looks > 1 else ""
+        return f"{p(self.p_value)}{chosen}"
+
+
+def start(history: RunHistory) -> tuple[int, Count] | None:
+    """(epoch, accuracy) of the weights that the run started from, where known."""
+    baseline = history.context.baseline
+    if baseline is None or baseline.correct is None or not baseline.correct.n:
+        return None
+    first = history.epochs[0].epoch if history.epochs else 0
+    return (first - 1 if baseline.epoch is None else baseline.epoch), baseline.correct
+
+
+def fall_since_start(history: RunHistory) -> Fall | None:
+    """The last accuracy against that of the start, a comparison that nothing was chosen for; None unless it is lower."""
+    return _fall(history, start(history), 1)
+
+
+def fall(history: RunHistory) -> Fall | None:
+    """The last accuracy against the best one known, the start where nothing since was better; None unless it is lower.
+
+    *Best* is the epoch that the whole report calls so where accuracy was counted in it, else the best accuracy.
+    """
+    begun, best = start(history), _best(history)
+    if begun is not None and (best is None or begun[0] == best[0] or begun[1].rate >= best[1].rate):
+        return fall_since_start(history)
+    return _fall(history, best, len(counts(history, "val")) - 1)
+
+
+def _best(history: RunHistory) -> tuple[int, Count] | None:
+    record = history.best_record()
+    stage = record.stages.get("val") if record is not None else None
+    if record is None or stage is None or not stage.correct:
+        return best_count(history, "val")
+    return record.epoch, stage.correct
+
+
+def _fall(history: RunHistory, reference: tuple[int, Count] | None, looks: int) -> Fall | None:
+    now = final_count(history, "val")
+    if reference is None or now is None or not reference[1].n or now.rate >= reference[1].rate:
+        return None
+    epoch, then = reference
+    last = history.last_stage("val")
+    paired = last.paired if last is not None and last.paired and last.paired.reference_epoch == epoch else None
+    raw = statistics.mcnemar(paired.gained, paired.lost) if paired else statistics.fisher(then, now)
+    return Fall(
+        epoch=epoch, then=then, now=now, looks=looks, p_value=statistics.corrected(raw, looks), raw=raw, paired=paired
+    )

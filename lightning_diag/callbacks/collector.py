@@ -62,8 +62,6 @@ class StageCollector:
         partial = observation.task == "mixup" and step_loss is not None  # one call of several that make up the loss
         whole = observation.loss is None or observation.returned or partial
         loss = step_loss if whole else _mean_loss(observation)
-        if self.metrics.again(observation.form, observation.preds, observation.target, loss):
-            return
         self.task = self.task or observation.task
         self.classes = self.classes or observation.num_classes
         if observation.task == "ctc":
@@ -242,12 +240,17 @@ class StepLosses:
         """Copy the loss of one step, shape () or (1,), detached."""
         if self._slots is None or self._slots.full:
             self._pack()
-            self._slots = Slots(loss.new_empty((), dtype=torch.float32), self.CHUNK)
+            self._slots = Slots((loss.new_empty((), dtype=torch.float32),), self.CHUNK)
         self._slots.put(loss if loss.dim() == 0 else loss.reshape(()))
+
+    def extend(self, losses: Tensor) -> None:
+        """Take the losses of several steps, shape (steps,), detached; nobody may change them later."""
+        self._pack()
+        self._chunks.append(losses)
 
     def _pack(self) -> None:
         if self._slots is not None and self._slots.used:
-            self._chunks.append(self._slots.take().clone())
+            self._chunks.append(self._slots.take()[0].clone())
 
     def state(self) -> dict[str, Any]:
         """What :meth:`read` would say now, as plain numbers."""
@@ -277,7 +280,7 @@ class StepLosses:
         self._pack()
         if not self._chunks:
             return self._earlier
-        steps = torch.cat([chunk.cpu() for chunk in self._chunks])
+        steps = torch.cat([chunk.cpu().float() for chunk in self._chunks])
         finite = steps[steps.isfinite()]
         ends = (float(finite.min()), float(finite.max())) if len(finite) else (math.inf, -math.inf)
         now = _Seen(float(steps[0]), float(len(steps) - len(finite)), *ends)

@@ -65,9 +65,9 @@ class Dispatch:
         self._hooks = {name: [] for name in HOOKS}
         self.wake()
 
-    def listens(self, hook: str) -> bool:
-        """Whether some part wants to be told of ``hook`` now."""
-        return bool(self._awake[hook])
+    def listeners(self, hook: str) -> int:
+        """How many parts want to be told of ``hook`` now."""
+        return len(self._awake[hook])
 
     def call(self, hook: str, *args: Any) -> None:
         """Tell all parts, in their order."""

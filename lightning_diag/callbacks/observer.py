@@ -12,6 +12,7 @@ from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.parts import default_parts
 from lightning_diag.callbacks.resume import Place, checkpoint_state, find_place, restore, take_over
 from lightning_diag.callbacks.run import Run
+from lightning_diag.capture.observation import Again
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import ConfigError
 from lightning_diag.history import RunHistory
@@ -138,6 +139,8 @@ class Observer(Callback):
 
     def _wake(self) -> None:
         self._dispatch.wake()
+        if self.run is not None:
+            self.run.turn += 1
         self._bind_step_hooks()
 
     def _bind_step_hooks(self) -> None:
@@ -149,16 +152,16 @@ class Observer(Callback):
             "on_before_optimizer_step": ("before_optimizer_step", self._before_optimizer_step),
         }
         for name, (hook, function) in listening.items():
-            setattr(self, name, function if self._dispatch.listens(hook) else None)
+            setattr(self, name, function if self._dispatch.listeners(hook) else None)
 
     def _train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._call("batch_start", "train", batch, batch_idx)
-        if not self._dispatch.listens("batch_start"):
+        if not self._dispatch.listeners("batch_start"):
             setattr(self, "on_train_batch_start", None)  # noqa: B010  (Lightning skips a hook that is None)
 
     def _before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
         self._call("before_backward")
-        if not self._dispatch.listens("before_backward"):
+        if not self._dispatch.listeners("before_backward"):
             setattr(self, "on_before_backward", None)  # noqa: B010  (as above)
 
     def _before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
@@ -176,12 +179,17 @@ class Observer(Callback):
         if not self._sanity:
             self._call("batch_start", _val(dataloader_idx), batch, batch_idx)
 
-    def _step_done(self, stage: str, observation: Any, result: object, batch: object, batch_idx: int | None) -> None:
-        """The capture saw a step return."""
-        if self.run is not None:
-            self.run.observation = observation
-            self._call("batch_end", stage, result, batch, batch_idx)
-            self.run.observation = None
+    def _step_done(
+        self, stage: str, observation: Any, result: object, batch: object, batch_idx: int | None
+    ) -> Again | None:
+        """The capture saw a step return. Where one part alone listens, it may ask for a shorter way."""
+        run = self.run
+        if run is None:
+            return None
+        run.observation, run.again = observation, None
+        self._call("batch_end", stage, result, batch, batch_idx)
+        run.observation = None
+        return run.again if self._dispatch.listeners("batch_end") == 1 else None
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, in time for ``ModelCheckpoint(monitor="diag/val_acc")``."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning_diag import store
 from lightning_diag.callbacks.options import Options
+from lightning_diag.capture.observation import Again, Consumer
 from lightning_diag.history import EpochRecord, RunHistory
 from lightning_diag.recorder import Recorder
 
@@ -23,6 +23,9 @@ class Run:
         recorder: the record so far.
         directory: where the report goes (None: files are off, e.g. ``fast_dev_run``).
         observation: during ``batch_end``, what the step was captured as (see ``capture.Observation``); else None.
+        again: after ``batch_end``, what may be called in its place for training steps like this one, until the next
+            :attr:`turn`; None: nothing.
+        turn: grows when all parts want to be asked again (an epoch or a validation begins).
         step_done: to be called when a step has returned; see the consumer of ``capture.StepCapture``.
         inputs: batches evaluated outside the steps may be read from here by the probe.
         restored: number of records that came from a checkpoint.
@@ -39,7 +42,9 @@ class Run:
     recorder: Recorder
     directory: Path | None = None
     observation: Any = None
-    step_done: Callable[[str, Any, object, object, int | None], None] | None = None
+    again: Again | None = None
+    turn: int = 0
+    step_done: Consumer | None = None
     restored: int = 0
     late: bool = False
     torn: bool = False

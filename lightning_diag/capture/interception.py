@@ -53,11 +53,10 @@ class CallLog:
         self.copying = False
         self._thread = 0
 
-    def open(self) -> None:
-        """Forget the last step and record the calls of this thread."""
-        if self.calls:
-            self.calls = []
+    def open(self, modules: Mapping[int, str] | None = None, *, copying: bool = False) -> None:
+        """Begin a step on this thread; see :attr:`modules` and :attr:`copying`."""
         self.dropped = self.traced = 0
+        self.modules, self.copying = modules, copying
         self._thread = get_ident()
 
     def clear(self) -> None:
@@ -68,22 +67,20 @@ class CallLog:
     def record(self, entry: LossEntry, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> None:
         """Keep one call; never raises."""
         try:
-            self._record(entry, args, kwargs, result)
+            if get_ident() != self._thread or _elsewhere():
+                return
+            if isinstance(result, FakeTensor):
+                self.traced += 1
+            elif len(self.calls) >= MAX_CALLS:
+                self.dropped += 1
+            else:
+                call = read_call(entry, args, kwargs, result)
+                if call is not None:
+                    if self.modules is not None or self.copying:
+                        self._look_closer(call)
+                    self.calls.append(call)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self.fault = self.fault or fault
-
-    def _record(self, entry: LossEntry, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: object) -> None:
-        if get_ident() != self._thread or _elsewhere():
-            return
-        if isinstance(result, FakeTensor):
-            self.traced += 1
-        elif len(self.calls) >= MAX_CALLS:
-            self.dropped += 1
-        else:
-            call = read_call(entry, args, kwargs, result)
-            if call is not None:
-                self._look_closer(call)
-                self.calls.append(call)
 
     def _look_closer(self, call: LossCall) -> None:
         if self.modules is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -87,6 +89,12 @@ class Observation:
         if self.task == "ctc":
             return self.preds.shape[1] if self.preds.dim() == 3 else 1
         return self.target.shape[0] if self.target.dim() else 1
+
+
+Again: TypeAlias = "Callable[[Tensor, Tensor, Tensor, object, bool], bool]"
+"""Takes (predictions, target, loss, what the step returned, whether that is the loss) of a step that differs from the one
+before in values alone; False sends it, and those after it, the long way. The first three are detached."""
+Consumer: TypeAlias = "Callable[[str, Observation | None, object, object, int | None], Again | None]"
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -96,14 +96,16 @@ class Stage:
 
     def again(self, calls: list[LossCall], result: object) -> Observation | None:
         """The pair of a step that is like the one before; None when it is not, then it is for :meth:`observe`."""
-        if self.steady is None or len(calls) != 1:
+        if self.steady is None or len(calls) != 1 or not self.steady.matches(calls[0]):
             return None
-        seen = self.steady.read(calls[0], result)
-        if seen is not None:
-            self.steps += 1
-            self.pairs += 1
-            self.misses = 0
-        return seen
+        self.count_repeat()
+        return self.steady.read(calls[0], result)
+
+    def count_repeat(self) -> None:
+        """A step like the one before was read."""
+        self.steps += 1
+        self.pairs += 1
+        self.misses = 0
 
     def observe(self, calls: list[LossCall], evidence: Evidence) -> Observation | None:
         """The pair of a step; None when there is none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
 
@@ -20,14 +22,17 @@ class Steady:
 
     Args:
         call: the call; seen: what it was read as, from shapes, types and arguments.
+
+    Attributes:
+        mean: whether the loss is the mean over the batch.
     """
 
-    __slots__ = ("_entry", "_fixed", "_graph", "_mean", "_rest", "_tensors")
+    __slots__ = ("_entry", "_fixed", "_graph", "_preds", "_rest", "_target", "mean")
 
     def __init__(self, call: LossCall, seen: Observation) -> None:
         self._entry, self._graph, self._rest = call.entry, call.graph, call.args[2:]
-        self._tensors = _described(call.preds), _described(call.target)
-        self._mean = seen.reduction == "mean"
+        self._preds, self._target = _described(call.preds), _described(call.target)
+        self.mean = seen.reduction == "mean"
         self._fixed = {name: getattr(seen, name) for name in _FIXED}
 
     @staticmethod
@@ -36,37 +41,46 @@ class Steady:
         plain = type(call.preds) is Tensor and type(call.target) is Tensor and not reversed_arguments(call)
         return plain and call.entry.family in FAMILIES and not call.kwargs and call.versions is not None
 
-    def read(self, call: LossCall, result: object) -> Observation | None:
-        """The pair of a step like the one before; None for any other step, or when a tensor was changed in place.
-
-        Args:
-            call: the only loss call of the step.
-            result: what the step returned.
-        """
+    def matches(self, call: LossCall) -> bool:
+        """Whether a step whose only call this is differs from the one before in values alone, none overwritten since."""
         preds, target, rest = call.preds, call.target, call.args[2:]
         if (
             call.entry is not self._entry
             or call.kwargs
             or call.graph is not self._graph
             or len(rest) != len(self._rest)
+            or _described(preds) != self._preds
+            or _described(target) != self._target
+            or call.versions != (preds._version, target._version)  # noqa: SLF001 torch's only counter of in-place changes
         ):
-            return None
-        if (_described(preds), _described(target)) != self._tensors:
-            return None
-        if call.versions != (preds._version, target._version):  # noqa: SLF001 torch's only counter of in-place changes
-            return None
-        for given, known in zip(rest, self._rest, strict=True):  # identity: equality of tensors would be a tensor
-            if given is not known:
-                return None
-        returned = self._mean and call.result is (result.get("loss") if isinstance(result, dict) else result)
+            return False
+        return all(map(operator.is_, rest, self._rest))  # identity: equality of tensors would be a tensor
+
+    def read(self, call: LossCall, result: object) -> Observation:
+        """The pair of a step that matches.
+
+        Args:
+            call: the only loss call of the step.
+            result: what the step returned.
+        """
         return Observation(
-            preds=preds.detach(),
-            target=target.detach() if target.requires_grad else target,
+            preds=call.preds.detach(),
+            target=labels_of(call),
             loss=call.result.detach(),
-            returned=returned,
+            returned=self.mean and is_returned(call, result),
             form=self,
             **self._fixed,
         )
+
+
+def labels_of(call: LossCall) -> Tensor:
+    """The target of a call, without gradients."""
+    return call.target.detach() if call.target.requires_grad else call.target
+
+
+def is_returned(call: LossCall, result: object) -> bool:
+    """Whether a step returned just what the call computed."""
+    return call.result is (result.get("loss") if isinstance(result, dict) else result)
 
 
 def _described(tensor: Tensor) -> tuple[type, torch.Size, torch.dtype, torch.device, bool]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +13,18 @@ from lightning_diag.capture.batch import Path, leaves, pick
 from lightning_diag.capture.extractor import Extractor
 from lightning_diag.capture.interception import CallLog, Mode, Patch
 from lightning_diag.capture.names import module_names
-from lightning_diag.capture.observation import Observation
+from lightning_diag.capture.observation import Again, Consumer, Observation
 from lightning_diag.capture.plans import Evidence
 from lightning_diag.capture.stage import Shared, Stage
+from lightning_diag.capture.steady import is_returned, labels_of
 from lightning_diag.capture.taps import Tapper
 from lightning_diag.capture.usage import Usage
-from lightning_diag.capture.wrapping import StepWrapper
+from lightning_diag.capture.wrapping import StepWrapper, is_compiled
 from lightning_diag.history import CaptureFacts
 
 STEPS = ("training_step", "validation_step", "test_step")
 MAX_FAULTS = 3
 """Errors of our own after which a fit is no longer observed."""
-
-
-_DETACHED = nullcontext()
-"""All tensors of a steady step are detached already; switching gradients off costs more than counting it."""
-Consumer: TypeAlias = "Callable[[str, Observation | None, object, object, int | None], None]"
 
 
 class StepCapture:
@@ -43,9 +38,9 @@ class StepCapture:
         module: the LightningModule (of ``lightning.pytorch`` or ``pytorch_lightning``).
         extractor: the user's own function, see :class:`~.extractor.Extractor`; where given, it alone is asked.
         consumer: called with (stage, observation or None, what the step returned, batch, index of the batch or None)
-            right after the step and before backward, without gradients; the references are dropped then, so that large
-            logits do not live through the backward pass, and :meth:`end` returns None. Not called for a step that is not
-            observed.
+            right after an observed step and before backward, without gradients; the references are dropped then, so that
+            large logits do not live through the backward pass, and :meth:`end` returns None. What it returns is called in
+            its place after training steps that are like this one.
         position: says which batch the Trainer is at, a number that grows with each training batch. Then the first
             ``training_step`` that the Trainer itself calls for a batch is observed; a closure may call it again.
 
@@ -68,6 +63,7 @@ class StepCapture:
         self._consumer = consumer
         self._position = position
         self._at = -1
+        self._again: Again | None = None
         self._given: object = None
         self._log = CallLog()
         self._patch = Patch(self._log)
@@ -76,7 +72,7 @@ class StepCapture:
         self._wrappers: list[StepWrapper] = []
         self._shared = Shared()
         self._stages: dict[str, Stage] = {}
-        self._compiled = _compiled(module)
+        self._compiled = is_compiled(module, STEPS)
         self._stage: Stage | None = None
         self._undo: list[Callable[[], None]] = []
         self._batch: object = None
@@ -90,10 +86,10 @@ class StepCapture:
         if self._wrappers:
             return
         self._tapper.reset()
-        names = [name for name in STEPS if callable(getattr(self.module, name, None))]
-        self._wrappers = [StepWrapper(self.module, name, self) for name in names]
-        for wrapper in self._wrappers:
-            wrapper.install()
+        for name in STEPS:
+            if callable(getattr(self.module, name, None)):
+                self._wrappers.append(StepWrapper(self.module, name, self))
+                self._wrappers[-1].install()
 
     def remove(self) -> None:
         """Restore the module; does nothing the second time."""
@@ -126,10 +122,9 @@ class StepCapture:
         self._where, self._given = (batch_idx, dataloader_idx), batch
         try:
             self._read_batch(state, batch)
+            self._stage = state
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's run
             self._note(fault)
-        else:
-            self._stage = state
 
     def end(self, outputs: object) -> Observation | None:
         """The observation of the step, from ``on_*_batch_end``; all references to its tensors are dropped.
@@ -159,8 +154,7 @@ class StepCapture:
         """Before the step: start recording. False when this step is not observed (or runs inside another)."""
         if self._undo:
             return False
-        own = self._position is not None and name == "training_step"
-        if own and not self._begin_training(args or tuple(kwargs.values())):
+        if self._position is not None and name == "training_step" and not self._begin_training(args, kwargs):
             return False
         state = self._stage
         if state is None:
@@ -173,7 +167,7 @@ class StepCapture:
             return False
         return True
 
-    def _begin_training(self, args: tuple[Any, ...]) -> bool:
+    def _begin_training(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Begin the batch that the Trainer is at, unless it was observed, or the user's own code calls the step."""
         assert self._position is not None
         caller = self.module.__dict__.get("_current_fx_name", "training_step")  # set by Lightning around each hook
@@ -181,21 +175,22 @@ class StepCapture:
         if caller != "training_step" or at == self._at:
             return False
         self._at = at
+        args = args or tuple(kwargs.values())
         batch = None if not args or isinstance(args[0], Iterator) else args[0]
-        self.begin("train", batch, args[1] if len(args) > 1 and isinstance(args[1], int) else None)
+        index = args[1] if len(args) > 1 and isinstance(args[1], int) else None
+        if self._again is None:
+            self.begin("train", batch, index)
+        else:  # nothing is read out of the batch of a steady step
+            self._stage, self._given, self._where = self._stages["train"], batch, (index, 0)
         return True
 
     def _arm(self, state: Stage) -> None:
-        log = self._log
         if state.steady is not None:
-            log.modules, log.copying = None, False
-            log.open()
+            self._log.open()
             self._listen(state, state.losses())
             return
         close = state.calibrating and not self._compiled and self._extractor is None
-        log.modules = module_names(self.module) if close else None
-        log.copying = state.copying
-        log.open()
+        self._log.open(module_names(self.module) if close else None, copying=state.copying)
         if close:
             self._undo.append(self._tapper.leave)
             self._tapper.enter()
@@ -233,6 +228,10 @@ class StepCapture:
         state, self._stage = self._stage, None
         if state is None:
             return
+        if self._again is not None and state.name == "train" and self._repeated(state, result):
+            self._log.clear()
+            self._given = None
+            return
         seen, batch, index = None, self._given, self._where[0]
         try:
             seen = self._digest(state, result)
@@ -244,10 +243,27 @@ class StepCapture:
             self._pending = seen
             return
         try:
-            with _DETACHED if seen is not None and seen.form is not None else torch.no_grad():
-                self._consumer(state.name, seen, result, batch, index)
+            with torch.no_grad():
+                again = self._consumer(state.name, seen, result, batch, index)
+            if state.name == "train":
+                self._again = again if seen is not None and seen.form is not None else None
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(fault)
+
+    def _repeated(self, state: Stage, result: object) -> bool:
+        """Hand over a training step like the one before; False when it is not, or nobody takes it this way."""
+        calls, steady, again = self._log.calls, state.steady, self._again
+        try:
+            if again is not None and steady is not None and len(calls) == 1 and steady.matches(calls[0]):
+                call = calls[0]
+                loss = call.result.detach()
+                if again(call.preds.detach(), labels_of(call), loss, result, is_returned(call, result)):
+                    state.count_repeat()
+                    return True
+        except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
+            self._note(fault)
+        self._again = None
+        return False
 
     def _digest(self, state: Stage, result: object) -> Observation | None:
         log, tapper = self._log, self._tapper
@@ -286,10 +302,3 @@ class StepCapture:
     def _note(self, fault: Exception) -> None:
         self.fault = self.fault or fault
         self._faults += 1
-
-
-def _compiled(module: nn.Module) -> bool:
-    """Whether the steps themselves were compiled (``torch.compile(module)``)."""
-    if module.__dict__.get("_compiler_ctx"):
-        return True
-    return any(hasattr(getattr(module, name, None), "_torchdynamo_orig_callable") for name in STEPS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import nn
@@ -107,3 +107,10 @@ class CallWrapper(StandIn):
         output = self.original(*args, **kwargs)
         self._seen(args, kwargs, output)
         return output
+
+
+def is_compiled(module: nn.Module, steps: Sequence[str]) -> bool:
+    """Whether the steps themselves were compiled (``torch.compile(module)``)."""
+    if module.__dict__.get("_compiler_ctx"):
+        return True
+    return any(hasattr(getattr(module, name, None), "_torchdynamo_orig_callable") for name in steps)

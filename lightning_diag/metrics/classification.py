@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -159,23 +159,26 @@ class StageMetrics(SummedMetric):
                 held.settle(form, preds, target, loss)
         self._step_done()
 
-    def again(self, form: object | None, preds: Tensor, target: Tensor, loss: Tensor | None) -> bool:
-        """Count a batch whose ``form`` is that of the last one; False when it is another. All tensors are detached."""
-        held = self._held
-        if form is None or form is not held.form or loss is None:
-            return False
-        held.again(preds, target, loss)
-        self._step_done()
-        return True
+    def expecting(self, hear: Callable[[Tensor], None] | None) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
+        """A short way to count batches like the last one; None where there is none.
+
+        Args:
+            hear: is given the losses counted this way, shape (batches,), before they are counted.
+
+        Returns:
+            A function of (predictions, target, loss), all detached and of the ``form`` that :meth:`accumulate` was told;
+            it copies them and returns True, or does nothing and returns False once batches of another form have come.
+        """
+        return self._held.expecting(hear, self.flush)
 
     def _step_done(self) -> None:
         self.__dict__["_update_count"] += 1
-        self.__dict__["_computed"] = None
         if self._held.due:
             self.flush()
 
     def flush(self) -> None:
         """Count what is held. Called by itself; still without synchronisation."""
+        self.__dict__["_computed"] = None
         self._count_held()
         self._held.pack_losses()
 
@@ -222,6 +225,7 @@ class StageMetrics(SummedMetric):
     def reset(self) -> None:
         """Forget the epoch; the number of classes and the best evaluation of the memory stay."""
         super().reset()
+        self._held.form = None
         self._held = Held()
         if self.memory is not None:
             self.memory.restart()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +23,11 @@ HELD_TOTAL = 2**19
 
 @dataclass(slots=True)
 class Held:
-    """Copies of predictions, targets and losses; plain lists, because attributes of a module are slow to set."""
+    """Copies of predictions, targets and losses; plain lists, because attributes of a module are slow to set.
+
+    Batches that differ in nothing but their values (of one ``form``) go into ``slots``; ``hear``, if set, is given their
+    losses, shape (batches,), before they are counted.
+    """
 
     spec: Spec | None = None
     form: object | None = None
@@ -36,7 +40,8 @@ class Held:
     losses: list[Tensor] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     chunks: list[tuple[float, Tensor]] = field(default_factory=list)
-    slots: tuple[Slots, Slots, Slots] | None = None
+    slots: Slots | None = None
+    hear: Callable[[Tensor], None] | None = None
     cells: int = 0
     samples: int = 0
     padded: int = 0
@@ -44,15 +49,13 @@ class Held:
     @property
     def due(self) -> bool:
         """Whether it is time to count."""
-        if self.slots is not None and (self.slots[0].full or self.slots[2].full):
-            return True
         waiting = max(len(self.scores), len(self.losses))
         return waiting >= HELD_STEPS or self.cells > HELD_TOTAL - HELD_SCORES
 
     @property
     def empty(self) -> bool:
         """Whether no predictions are held."""
-        return not self.scores and (self.slots is None or not self.slots[0].used)
+        return not self.scores and (self.slots is None or not self.slots.used)
 
     def add_loss(self, loss: Tensor, weight: float) -> None:
         """Keep the loss of a step; nobody may change it later."""
@@ -76,38 +79,38 @@ class Held:
             self.groups.append(groups)
 
     def settle(self, form: object, scores: Tensor, target: Tensor, loss: Tensor) -> None:
-        """Expect batches of the ``form`` of the one that was just added."""
-        self.form = form
-        new = scores, target, loss
-        if self.slots is not None:
-            same = all(slots.fits(tensor) for slots, tensor in zip(self.slots, new, strict=True))
-            if not same or self.weight != self.form_weight:
-                self._unload()
-                self.slots = None
-        if self.slots is None:
-            steps = max(1, min(HELD_STEPS, HELD_TOTAL // max(1, scores.numel())))
-            self.slots = Slots(scores, steps), Slots(target, steps), Slots(loss, steps)
-        self.form_weight = self.weight
+        """Expect batches of the ``form`` of the one that was just added; its tensors and a loss () are detached."""
+        if form is self.form:
+            return
+        self._unload()  # views: the memory itself stays with them until they are counted
+        self.form, self.form_weight, self.hear = form, self.weight, None
+        self.slots = Slots((scores, target, loss), max(1, min(HELD_STEPS, HELD_TOTAL // max(1, scores.numel()))))
 
-    def again(self, scores: Tensor, target: Tensor, loss: Tensor) -> None:
-        """Copy a batch, and its loss, that are like those given to :meth:`settle` in all but their values."""
-        assert self.slots is not None
-        for slots, tensor in zip(self.slots, (scores, target, loss), strict=True):
-            slots.put(tensor)
-        self.cells += scores.numel()
-        self.samples += len(target)
+    def expecting(
+        self, hear: Callable[[Tensor], None] | None, flush: Callable[[], None]
+    ) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
+        """A function that copies a batch like the last one, see ``StageMetrics.expecting``; ``flush`` makes room."""
+        form, slots = self.form, self.slots
+        if form is None or slots is None:
+            return None
+        self.hear = hear
+
+        def copy(scores: Tensor, target: Tensor, loss: Tensor) -> bool:
+            if self.form is not form:
+                return False
+            slots.put(scores, target, loss)
+            if slots.full:
+                flush()
+            return True
+
+        return copy
 
     def take(self) -> tuple[Tensor, Tensor, Spec, Tensor | None]:
         """The held batches as one, to be counted before the next one comes; the store is empty afterwards."""
         assert self.spec is not None
+        self._unload()
         groups = torch.cat(self.groups) if self.groups else None
-        scores, targets = self.scores, self.targets
-        if self.slots is not None and self.slots[0].used:
-            scores, targets = (
-                [*scores, self.slots[0].take().flatten(0, 1)],
-                [*targets, self.slots[1].take().flatten(0, 1)],
-            )
-        joined = torch.cat(scores), torch.cat(targets), self.spec, groups
+        joined = torch.cat(self.scores), torch.cat(self.targets), self.spec, groups
         self.scores, self.targets, self.groups, self.cells = [], [], [], 0
         return joined
 
@@ -118,8 +121,6 @@ class Held:
         for weight in dict.fromkeys(weights):
             same = [v if v.dim() == 0 else v.mean() for v, w in zip(losses, weights, strict=True) if w == weight]
             self.chunks.append((weight, torch.stack(same)))
-        if self.slots is not None and self.slots[2].used:
-            self.chunks.append((self.form_weight, self.slots[2].take().clone()))
 
     def take_losses(self) -> Iterator[tuple[float, Tensor]]:
         """(weight, losses with that weight); empty afterwards."""
@@ -128,13 +129,16 @@ class Held:
         yield from chunks
 
     def _unload(self) -> None:
-        """Move what the slots hold to the lists."""
-        assert self.slots is not None
-        if self.slots[0].used:
-            self.scores.append(self.slots[0].take().flatten(0, 1))
-            self.targets.append(self.slots[1].take().flatten(0, 1))
-        if self.slots[2].used:
-            self.chunks.append((self.form_weight, self.slots[2].take()))
+        """Move what the slots hold to the lists, whose views are read before the next batch comes."""
+        if self.slots is None or not self.slots.used:
+            return
+        scores, targets, losses = self.slots.take()
+        self.scores.append(scores.flatten(0, 1))
+        self.targets.append(targets.flatten(0, 1))
+        self.samples += len(self.targets[-1])
+        self.chunks.append((self.form_weight, losses.clone()))
+        if self.hear is not None:
+            self.hear(self.chunks[-1][1])
 
     @torch.no_grad()
     def count_rest(self, tally: Tally) -> None:

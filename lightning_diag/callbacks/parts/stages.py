@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_diag.callbacks.collector import Reduce, StageCollector, StepLosses
+from lightning_diag.callbacks.collector import StageCollector, StepLosses
 from lightning_diag.callbacks.loaders import loaders, padding
 from lightning_diag.callbacks.messages import warn
+from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
+from lightning_diag.capture.observation import Again
 from lightning_diag.history import CTCFacts, Outcomes
 from lightning_diag.metrics.rows import TRAIN_SCORES
 
@@ -56,6 +58,25 @@ class StagePart(Part):
         if stage == "train" and loss is not None:
             self.losses.add(loss)
         self._collector(run, stage).observe(seen, batch, loss)
+        if stage == "train" and seen is not None and seen.form is not None and seen.reduction == "mean":
+            run.again = self._again(run, returned=seen.returned)
+
+    def _again(self, run: Run, *, returned: bool) -> Again | None:
+        """Count training steps like the last one with nothing in between."""
+        collector, losses, turn = self.collectors["train"], self.losses, run.turn
+        count = collector.metrics.expecting(losses.extend if returned else None)
+        if count is None:
+            return None
+
+        def again(preds: Tensor, target: Tensor, loss: Tensor, result: object, is_returned: bool) -> bool:
+            if run.turn != turn or is_returned is not returned or not count(preds, target, loss):
+                return False
+            collector.steps += 1
+            if not returned and (step_loss := _returned_loss(result)) is not None:
+                losses.add(step_loss)
+            return True
+
+        return again
 
     def train_start(self, run: Run) -> None:
         """All ranks make the same collective calls, so each has every collector, also without a batch."""
@@ -113,7 +134,7 @@ class StagePart(Part):
         todo = [*stages, "train"] if hook == "interval_end" else stages
         met, self._met = self._met, 0
         for stage in todo[met:]:
-            self._collector(run, stage).sum_up(*_reductions(run.trainer), failed=True)
+            self._collector(run, stage).sum_up(*reductions(run.trainer), failed=True)
 
     def fit_end(self, run: Run) -> None:
         """Facts that need the whole run."""
@@ -174,10 +195,10 @@ class StagePart(Part):
         Then all meet at the end of the epoch. So they do where the loaders are not known yet (the first validation is
         epochs away).
         """
-        if not _allows_empty(run.trainer):
+        if not allows_empty_loaders(run.trainer):
             return
         self._met += 1
-        reduce_sum, _ = _reductions(run.trainer)
+        reduce_sum, _ = reductions(run.trainer)
         batches = run.trainer.num_val_batches
         has_some = float(not batches or sum(batches) > 0)
         validating, unknown, all_of_them = reduce_sum(torch.tensor([has_some, float(not batches), 1.0])).tolist()
@@ -194,7 +215,7 @@ class StagePart(Part):
         if run.processes > 1:
             for collector in collectors.values():
                 self._met += 1
-                collector.sum_up(*_reductions(run.trainer))
+                collector.sum_up(*reductions(run.trainer))
         values = {stage: collector.values() for stage, collector in collectors.items()}
         for stage, collector in collectors.items():
             record = collector.record(complete=_is_complete(run.trainer, stage))
@@ -269,28 +290,7 @@ def _returned_loss(result: Any) -> Tensor | None:
     return None
 
 
-def _allows_empty(trainer: Any) -> bool:
-    owners = (trainer.lightning_module, trainer.datamodule)
-    return any(getattr(o, "allow_zero_length_dataloader_with_multiple_devices", False) for o in owners)
-
-
 def _is_complete(trainer: Any, stage: str) -> bool:
     """Whether no ``limit_*_batches`` cut the loader."""
     limit = trainer.limit_train_batches if stage == "train" else trainer.limit_val_batches
     return not trainer.overfit_batches and limit in (None, 1.0) and isinstance(limit, (float, type(None)))
-
-
-def _reductions(trainer: Any) -> tuple[Reduce, Reduce]:
-    """Sum and maximum over the ranks that see different data, where there are several."""
-    mesh = getattr(trainer.strategy, "device_mesh", None)  # tensor parallel ranks share their batches
-    group = None if mesh is None else mesh["data_parallel"].get_group()
-
-    def over_ranks(operation: Any) -> Reduce:
-        def reduce(vector: Tensor) -> Tensor:
-            vector = vector.to(trainer.strategy.root_device)
-            torch.distributed.all_reduce(vector, op=operation, group=group)
-            return vector
-
-        return reduce
-
-    return over_ranks(torch.distributed.ReduceOp.SUM), over_ranks(torch.distributed.ReduceOp.MAX)

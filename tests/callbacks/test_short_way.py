@@ -1,0 +1,96 @@
+"""Steps that differ in their values alone are counted the short way: taken, and with the same record."""
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch.nn import functional as F
+from toys import Toy, fit, loader
+
+from lightning_diag import all_callbacks
+from lightning_diag.metrics.classification import StageMetrics
+from lightning_diag.store import read_history
+
+
+class Plus(Toy):
+    """What the step returns is not what the loss call computed."""
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1]) + 0.01 * self.head.weight.square().sum()
+
+
+class InDict(Toy):
+    def training_step(self, batch, batch_idx):
+        return {"loss": F.cross_entropy(self(batch[0]), batch[1])}
+
+
+class Sum(Toy):
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1], reduction="sum") / 10
+
+
+class Overwrites(Toy):
+    """Now and then the logits are changed after the loss."""
+
+    def training_step(self, batch, batch_idx):
+        logits = self(batch[0])
+        loss = F.cross_entropy(logits, batch[1])
+        if batch_idx % 7 == 3:
+            with torch.no_grad():
+                logits.zero_()
+        return loss
+
+
+class Skips(Toy):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        return None if batch_idx == 9 else loss
+
+
+class TwoInTurn(Toy):
+    """Two forms of the same task in turn."""
+
+    def training_step(self, batch, batch_idx):
+        smooth = 0.1 if batch_idx % 2 else 0.0
+        return F.cross_entropy(self(batch[0]), batch[1], label_smoothing=smooth)
+
+
+def record(tmp_path, name, module, **options):
+    torch.manual_seed(0)
+    folder = tmp_path / name
+    fit(folder, all_callbacks(dirpath=folder), module(), epochs=3, train=loader(803, 1), **options)
+    return read_history(folder / "history.jsonl")
+
+
+def certain(row):
+    """Values that are neither times nor taken from some samples of each batch that is counted."""
+    sampled = ("confidence", "entropy", "ece")
+    return {k: v for k, v in row.values.items() if not k.startswith("time/") and not k.endswith(sampled)}
+
+
+@pytest.mark.filterwarnings("ignore:.*returned `None`")
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        *((module, {}) for module in (Toy, Plus, InDict, Sum, Overwrites, Skips, TwoInTurn)),
+        *((module, {"val_check_interval": 7}) for module in (Plus, Skips)),
+        (Toy, {"accumulate_grad_batches": 3}),
+    ],
+)
+def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type[LightningModule], options):
+    taken = []
+    offer = StageMetrics.expecting
+
+    def watched(self, hear):
+        count = offer(self, hear)
+        return count and (lambda *tensors: count(*tensors) and not taken.append(1))
+
+    monkeypatch.setattr(StageMetrics, "expecting", watched)
+    short = record(tmp_path, "short", module, **options)
+    monkeypatch.setattr(StageMetrics, "expecting", lambda self, hear: None)
+    long = record(tmp_path, "long", module, **options)
+
+    assert bool(taken) is (module not in (Sum, TwoInTurn, Overwrites))  # these do not do the same in each step
+    assert len(short.epochs) == len(long.epochs)
+    for mine, theirs in zip(short.epochs, long.epochs, strict=True):
+        assert mine.stages == theirs.stages
+        assert certain(mine) == pytest.approx(certain(theirs))

@@ -1,7 +1,8 @@
 """How sure can one be: intervals, exact tests, trends and noise for the small numbers of a training run.
 
 Every function takes plain numbers or :class:`~lightning_diag.history.Count` and is deterministic. ``scipy`` is imported
-inside the functions that need it, so that importing this module costs nothing.
+inside the functions that need it, so that importing this module costs nothing; ``scipy.special`` where that is enough,
+because ``scipy.stats`` takes longer to import than most runs to judge.
 
 ``docs/statistics.md`` explains each of them in plain words.
 """
@@ -12,13 +13,20 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, median
+from statistics import NormalDist, fmean, median
+from typing import TYPE_CHECKING
 
 from lightning_diag.history import Count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _NORMAL = NormalDist()
 LARGE = 10**6
 """Samples beyond which an exact test of two proportions is approximated."""
+STRETCHES = 400
+"""Values of a series whose trend is taken from all pairs; a longer one is averaged over so many equal stretches."""
 MAD_TO_SIGMA = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
 
@@ -82,10 +90,21 @@ def fisher(first: Count, second: Count) -> float:
     """
     if first.n + second.n > LARGE:
         return _pooled(first, second)
-    from scipy.stats import fisher_exact
+    least, chances = _hypergeometric(first.n + second.n, first.k + second.k, first.n)
+    as_rare = chances <= chances[first.k - least] * (1 + 1e-7)  # equal chances differ in their last digits
+    return min(1.0, float(chances[as_rare].sum()))
 
-    table = [[first.k, first.n - first.k], [second.k, second.n - second.k]]
-    return float(fisher_exact(table)[1])
+
+def _hypergeometric(total: int, marked: int, drawn: int) -> tuple[int, NDArray[np.float64]]:
+    """(smallest possible number of marked ones among the drawn, chance of this and of each larger one)."""
+    import numpy as np
+    from scipy.special import gammaln
+
+    least = max(0, drawn + marked - total)
+    k = np.arange(least, min(drawn, marked) + 1, dtype=np.float64)
+    ways = -sum(gammaln(part + 1) for part in (k, marked - k, drawn - k, total - marked - drawn + k))
+    chances: NDArray[np.float64] = np.exp(ways - ways.max())
+    return least, chances / chances.sum()
 
 
 def _pooled(first: Count, second: Count) -> float:
@@ -109,9 +128,22 @@ def binomial(count: Count, rate: float, alternative: str = "two-sided") -> float
     """
     if count.n == 0:
         return 1.0
+    if alternative == "greater":
+        return _at_least(count.k, count.n, rate)
+    if alternative == "less":
+        return _at_least(count.n - count.k, count.n, 1 - rate)
+    if rate == 0.5:
+        return min(1.0, 2 * _at_least(max(count.k, count.n - count.k), count.n, rate))
     from scipy.stats import binomtest
 
-    return float(binomtest(count.k, count.n, rate, alternative=alternative).pvalue)
+    return float(binomtest(count.k, count.n, rate).pvalue)
+
+
+def _at_least(k: int, n: int, rate: float) -> float:
+    """Chance of ``k`` or more of ``n``: the regularised incomplete beta function (DLMF 8.17.5)."""
+    from scipy.special import betainc
+
+    return float(betainc(k, n - k + 1, rate)) if k else 1.0
 
 
 def association(rows: Sequence[tuple[int, int, int]]) -> float:
@@ -127,12 +159,12 @@ def association(rows: Sequence[tuple[int, int, int]]) -> float:
         return 1.0
     if total > LARGE:
         return corrected(min(_drawn_by_chance(total, *row) for row in open_classes), len(open_classes))
-    from scipy.stats import hypergeom
+    return corrected(min(_drawn_at_least(total, *row) for row in open_classes), len(open_classes))
 
-    hits = [k - 1 for _, _, k in open_classes]
-    supports, predictions = [s for s, _, _ in open_classes], [p for _, p, _ in open_classes]
-    chances = hypergeom.sf(hits, total, supports, predictions)
-    return corrected(float(min(chances)), len(open_classes))
+
+def _drawn_at_least(total: int, support: int, predicted: int, correct: int) -> float:
+    least, chances = _hypergeometric(total, support, predicted)
+    return min(1.0, float(chances[max(0, correct - least) :].sum()))
 
 
 def _drawn_by_chance(total: int, support: int, predicted: int, correct: int) -> float:
@@ -260,11 +292,16 @@ def noise(values: Sequence[float]) -> float:
 def trend(values: Sequence[float], x: Sequence[float] | None = None) -> Trend:
     """Theil-Sen slope and Mann-Kendall p-value; (0, 1) for fewer than three values.
 
-    Kendall's exact distribution is used for short series without ties (scipy's ``kendalltau``).
+    Kendall's exact distribution is used for short series without ties (scipy's ``kendalltau``). Of more than
+    :data:`STRETCHES` values the means over equal stretches are compared: ten thousand values have fifty million pairs.
     """
     positions = list(x) if x is not None else list(range(len(values)))
     if len(values) < 3 or len(set(values)) < 2:
         return Trend(0.0, 1.0)
+    if len(values) > STRETCHES:
+        edges = [round(i * len(values) / STRETCHES) for i in range(STRETCHES + 1)]
+        spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        return trend([fmean(values[span]) for span in spans], [fmean(positions[span]) for span in spans])
     from scipy.stats import kendalltau
 
     slopes = [

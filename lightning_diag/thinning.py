@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from lightning_diag.history import RunHistory, StageRecord
 
-CLASS_ROWS = 2_000_000
-"""Rows kept in full. A row takes about 70 bytes in memory: 2·10⁶ of them stay below 200 MB."""
+CLASS_ROWS = 1_000_000
+"""Rows kept in full. A row takes about 70 bytes in memory: 10⁶ of them leave room for the scalars of a long run in 200 MB."""
 
 _CELLS_PER_ROW = 8  # a matrix cell is one pointer, a class row an object of eight words
 

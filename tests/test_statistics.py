@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact, hypergeom
 
 from lightning_diag import statistics as s
 from lightning_diag.history import Count
@@ -110,6 +110,29 @@ def test_trend_direction_and_level() -> None:
     assert s.trend([3.0, 2.0, 1.0], x=[0, 10, 20]).slope == pytest.approx(-0.1)
 
 
+def test_the_trend_of_ten_thousand_values_is_taken_from_stretches() -> None:
+    rng = np.random.default_rng(5)
+    found = s.trend(list(1 - 1e-5 * np.arange(10_000) + 0.1 * rng.normal(size=10_000)))
+    assert found.slope == pytest.approx(-1e-5, rel=0.1)
+    assert found.p_value < 1e-9
+    p_values = [s.trend(list(rng.normal(size=1_000))).p_value for _ in range(200)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.09
+
+
+@settings(max_examples=200)
+@given(st.tuples(*[st.integers(0, 300)] * 4), st.floats(0, 1))
+def test_exact_tests_agree_with_scipy(table: tuple[int, int, int, int], rate: float) -> None:
+    a, b, c_, d = table
+    first, second, total = c(a, a + b), c(c_, c_ + d), a + b + c_ + d
+    if first.n and second.n:
+        assert s.fisher(first, second) == pytest.approx(fisher_exact([[a, b], [c_, d]])[1], rel=1e-7, abs=1e-280)
+        chance = hypergeom.sf(a - 1, total, a + b, a + c_)
+        assert s._drawn_at_least(total, a + b, a + c_, a) == pytest.approx(chance, rel=1e-7, abs=1e-280)
+    for alternative, at in (("greater", rate), ("less", rate), ("two-sided", rate), ("two-sided", 0.5)):
+        expected = binomtest(a, max(1, a + b), at, alternative=alternative).pvalue
+        assert s.binomial(c(a, max(1, a + b)), at, alternative) == pytest.approx(expected, rel=1e-7, abs=1e-280)
+
+
 def test_mcnemar_and_binomial_edges() -> None:
     assert s.mcnemar(0, 0) == 1.0
     assert s.binomial(c(0, 0), 0.5) == 1.0
@@ -155,8 +178,6 @@ def test_pairs_needed_is_fewer_than_unpaired_and_shrinks_with_the_change() -> No
 
 def test_the_association_of_very_many_samples_is_bounded_at_once() -> None:
     """Above a million samples an upper bound stands for the exact sum; it is never below it."""
-    from scipy.stats import hypergeom
-
     for row in ((60, 30, 25), (60, 50, 35), (500, 400, 260), (990, 900, 895), (31, 20, 31 - 12)):
         assert s._drawn_by_chance(1_000, *row) >= hypergeom.sf(row[2] - 1, 1_000, *row[:2])
     half = 1_500_000_000

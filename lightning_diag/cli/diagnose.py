@@ -8,12 +8,14 @@ from pathlib import Path
 from lightning_diag.cli.reading import folder_of, read, say, thresholds
 from lightning_diag.engine import diagnose
 from lightning_diag.findings import Diagnosis
+from lightning_diag.garbage import without_collections
 from lightning_diag.output import write_report
 from lightning_diag.report import render_markdown
 
 _FAILING = {"error": ("error",), "warning": ("error", "warning")}
 
 
+@without_collections()
 def run(options: argparse.Namespace) -> int:
     """Read, judge, write; 1 when ``--fail-on`` asks for it.
 

@@ -17,6 +17,7 @@ from lightning_diag.report.figures.style import (
     drawing,
     figure,
     label_ends,
+    lay_out,
     reduced,
     save,
     whole_epochs,
@@ -50,7 +51,7 @@ def draw_comparison(comparison: Comparison, file_format: str = "svg") -> dict[st
             for i, s in enumerate(drawn[: len(COLOURS)])
         ]
         axes.margins(x=0.02)
-        made.draw_without_rendering()
+        lay_out(made)
         label_ends(axes, ends)
         return {"comparison": save(made, file_format)}
 

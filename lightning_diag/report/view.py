@@ -125,9 +125,16 @@ class View:
 
     def points(self, signal: str) -> Points:
         """The finite values of a signal that can be drawn, with their places on the axis of epochs."""
-        found = [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
-        finite = [(x, y) for x, y in found if abs(y) < LARGEST]
-        return Points(tuple(x for x, _ in finite), tuple(y for _, y in finite))
+        if signal not in self._points:
+            rows = [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
+            finite = [(x, y) for x, y in rows if abs(y) < LARGEST]
+            self._points[signal] = Points(tuple(x for x, _ in finite), tuple(y for _, y in finite))
+        return self._points[signal]
+
+    @cached_property
+    def _points(self) -> dict[str, Points]:
+        """Points that were asked for: several parts of a figure ask for the same ones."""
+        return {}
 
     def count(self, record: EpochRecord | None, signal: str = "") -> Count | None:
         """The count behind an accuracy (``val/acc`` unless asked otherwise), where it was recorded as one."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
+from operator import le
 from typing import TypeVar
 
 from lightning_diag.errors import RecordError
@@ -51,8 +54,9 @@ def class_rows(text: str) -> tuple[ClassRow, ...]:
     if not text:
         return ()
     try:
-        index, support, predicted, correct = map(_integers, text.split(";"))
-        if any(c > s or c > p for c, s, p in zip(correct, support, predicted or support, strict=True)):
+        texts = text.split(";")
+        index, support, predicted, correct = *map(_repeated, texts[:2]), *map(_integers, texts[2:])
+        if not (all(map(le, correct, support)) and all(map(le, correct, predicted or support))):
             raise RecordError("a class row counts more correct than there are, or than were predicted")
         known: Sequence[int | None] = predicted or [None] * len(index)
         return _filled(ClassRow, ("index", "support", "predicted", "correct"), (index, support, known, correct))
@@ -66,14 +70,11 @@ def confusions(text: str) -> tuple[Confusion, ...]:
     Raises:
         RecordError: it packs none.
     """
-    wrong = "confusions are not three columns of integers of the same length"
     try:
         columns = [_integers(column) for column in text.split(";")]
+        return _filled(Confusion, ("target", "predicted", "count"), columns)
     except ValueError as error:
-        raise RecordError(wrong) from error
-    if len(columns) != 3 or len({len(column) for column in columns}) != 1:
-        raise RecordError(wrong)
-    return _filled(Confusion, ("target", "predicted", "count"), columns)
+        raise RecordError("confusions are not three columns of integers of the same length") from error
 
 
 def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
@@ -94,10 +95,15 @@ def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
 def _filled(kind: type[_T], names: Sequence[str], columns: Sequence[Sequence[int | None]]) -> tuple[_T, ...]:
     """Objects of a slotted dataclass whose fields are the columns.
 
-    The constructor of a frozen dataclass takes a microsecond, and a long run has two million rows: their slots are filled
+    The constructor of a frozen dataclass takes a microsecond, and a long run has a million rows: their slots are filled
     column by column instead.
+
+    Raises:
+        ValueError: there is not one column for each field, or they differ in length.
     """
-    rows = [object.__new__(kind) for _ in columns[0]]
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError("the columns differ in length")
+    rows = list(map(object.__new__, repeat(kind, len(columns[0]))))
     for name, column in zip(names, columns, strict=True):
         deque(map(getattr(kind, name).__set__, rows, column), maxlen=0)
     return tuple(rows)
@@ -120,3 +126,13 @@ _NUMBERS = _Integers()
 
 def _integers(text: str) -> list[int]:
     return list(map(_NUMBERS.__getitem__, text.split()))
+
+
+@lru_cache(maxsize=8)
+def _same(text: str) -> list[int]:
+    return _integers(text)
+
+
+def _repeated(text: str) -> list[int]:
+    """The integers of a column that is the same in one epoch after another: the numbers of the classes, their support."""
+    return _same(text) if len(text) < SHARED else _integers(text)

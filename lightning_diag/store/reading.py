@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from lightning_diag.errors import RecordError
 from lightning_diag.garbage import without_collections
-from lightning_diag.history import SCHEMA_VERSION, Confusion, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.history import SCHEMA_VERSION, EpochRecord, RunContext, RunHistory, StageRecord
 from lightning_diag.store.columns import MAX_INT, class_rows, confusions, matrix_rows, packed_weight
 from lightning_diag.store.writing import adapter
 from lightning_diag.thinning import CLASS_ROWS, kept_positions
@@ -22,6 +22,9 @@ MAX_BYTES = 256 * 1024 * 1024
 """Most bytes read from one record, class columns not counted; 10,000 epochs of 40 scalars take about 10 MB."""
 
 _Packed = dict[str, tuple[str, str]]  # stage -> (class columns, matrix)
+_BLANK = b"\0 \t\r\n"
+_TEXT_ROWS = 2.5
+"""Times the rows that are kept as objects are held as text, which takes an eighth of the room, until some are dropped."""
 
 
 def read_history(path: str | os.PathLike[str]) -> RunHistory:
@@ -54,7 +57,8 @@ def lines_to_history(lines: Iterable[str | bytes], class_rows: int = CLASS_ROWS)
     reader = _Reader(class_rows)
     for number, line in enumerate(lines, start=1):
         text = line.encode(errors="surrogatepass") if isinstance(line, str) else line
-        text = text.strip(b"\0 \t\r\n")
+        if not text.startswith(b"{"):  # (to strip a line is to copy it)
+            text = text.strip(_BLANK)
         if text:
             reader.line(number, text)
     return reader.history()
@@ -116,11 +120,7 @@ class _Reader:
             raise RecordError(f"the record is larger than {MAX_BYTES >> 20} MiB")
         _check_numbers(payload)
         self._note_unknown(payload, EpochRecord)
-        pairs = _take_confusions(payload)
         record: EpochRecord = adapter(EpochRecord).validate_python(payload)
-        if pairs:
-            stages = {k: replace(s, confusions=pairs[k]) if k in pairs else s for k, s in record.stages.items()}
-            record = replace(record, stages=stages)
         for name in record.stages:
             self._note_unknown(payload["stages"][name], StageRecord)
         self._append(record, packed)
@@ -132,7 +132,7 @@ class _Reader:
         self.packed.append(packed)
         self.weights.append(packed_weight(packed))
         self.held += self.weights[-1]
-        if self.held > 1.25 * self.class_rows:
+        if self.held > _TEXT_ROWS * self.class_rows:
             self._thin()
 
     def _discard_from(self, first: EpochRecord) -> None:
@@ -147,7 +147,7 @@ class _Reader:
         always = [i for i, record in enumerate(self.records) if record is best]
         kept = kept_positions(self.weights, always, self.class_rows)
         self.packed = [p if i in kept else {} for i, p in enumerate(self.packed)]
-        self.held = sum(map(packed_weight, self.packed))
+        self.held = sum(w for w, p in zip(self.weights, self.packed, strict=True) if p)
 
     def _note(self, text: str) -> None:
         if text not in self.notes and len(self.notes) < 20:
@@ -197,7 +197,7 @@ def _parse(number: int, text: bytes) -> dict[str, Any] | None:
         payload = from_json(text)
     except ValueError as error:
         begins_like_ours = text.startswith(b'{"type":') or b'{"type":'.startswith(text)
-        if begins_like_ours and ("EOF" in str(error) or not text.endswith(b"}")):
+        if begins_like_ours and ("EOF" in str(error) or not text.rstrip(_BLANK).endswith(b"}")):
             return None
         raise RecordError(f"line {number} is not JSON: {_first_line(error)}") from error
     if not isinstance(payload, dict):
@@ -206,6 +206,7 @@ def _parse(number: int, text: bytes) -> dict[str, Any] | None:
 
 
 def _take_packed(payload: dict[str, Any]) -> _Packed:
+    """Take class rows and matrices out of the payload, as they are; the few confusions are unpacked where they stand."""
     stages = payload.get("stages")
     if not isinstance(stages, dict):
         return {}
@@ -216,16 +217,9 @@ def _take_packed(payload: dict[str, Any]) -> _Packed:
             if not all(isinstance(column, str) for column in columns):
                 raise RecordError(f"stage {name[:40]!r}: expected class rows and matrix as text columns")
             packed[name] = columns
+            if isinstance(stage.get("confusions"), str):
+                stage["confusions"] = confusions(stage["confusions"])
     return {name: columns for name, columns in packed.items() if any(columns)}
-
-
-def _take_confusions(payload: dict[str, Any]) -> dict[str, tuple[Confusion, ...]]:
-    stages = payload.get("stages")
-    stages = {name: s for name, s in stages.items() if isinstance(s, dict)} if isinstance(stages, dict) else {}
-    packed = {
-        name: stage.pop("confusions") for name, stage in stages.items() if isinstance(stage.get("confusions"), str)
-    }
-    return {name: confusions(text) for name, text in packed.items()}
 
 
 def _unpacked(record: EpochRecord, packed: _Packed) -> EpochRecord:

@@ -16,6 +16,7 @@ from lightning_diag.report.figures.style import (
     VAL,
     figure,
     label_ends,
+    lay_out,
     reduced,
     whole_epochs,
 )  # fmt: skip
@@ -182,7 +183,7 @@ def _finish(view: View, made: Figure) -> None:
     for axes in made.axes:
         for epoch, _, colour in marks:
             axes.axvline(epoch, color=colour, linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
-    made.draw_without_rendering()
+    lay_out(made)
     _write_marks(made.axes[0], marks)
     for axes in made.axes:
         ends = _ends(view, axes)
@@ -207,13 +208,14 @@ def _ends(view: View, axes: Axes) -> list[tuple[float, float, str, str]]:
 def _marks(view: View) -> Iterator[tuple[float, str, str]]:
     """(place, text, colour) of what happened, each once."""
     seen: dict[str, int] = {}
+    losses = [name for name in view.history.signals() if name.endswith("/loss")]
     for record in view.history.epochs:
         at = view.positions[id(record)]
         for event in record.events:
             seen[event.kind] = seen.get(event.kind, 0) + 1
             if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
                 yield at, EVENTS[event.kind], FAINT
-        if "nan" not in seen and any(not abs(v) < LARGEST for n, v in record.values.items() if n.endswith("/loss")):
+        if "nan" not in seen and any(not abs(record.values.get(name, 0.0)) < LARGEST for name in losses):
             seen["nan"] = 1
             yield at, "not finite", INK
     if view.best is not None and len(view.evaluated) > 1:

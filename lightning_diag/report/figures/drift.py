@@ -15,6 +15,7 @@ from lightning_diag.report.figures.style import (
     VAL,
     figure,
     label_ends,
+    lay_out,
     reduced,
     whole_epochs,
 )
@@ -50,7 +51,7 @@ def drift(view: View) -> Figure | None:
         if at == 0:
             axes.set_ylim(0, None)
     made.axes[-1].set_xlabel("epoch")
-    made.draw_without_rendering()
+    lay_out(made)
     for axes, (_, lines) in zip(made.axes, panels, strict=True):
         label_ends(axes, [(float(s.epochs[-1]), s.values[-1], name(text, 30), colour) for text, s, colour in lines])
     return made

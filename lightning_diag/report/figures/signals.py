@@ -19,6 +19,7 @@ from lightning_diag.report.figures.style import (
     bare,
     figure,
     label_ends,
+    lay_out,
     reduced,
     whole_epochs,
 )  # fmt: skip
@@ -55,7 +56,7 @@ def ctc(view: View) -> Figure | None:
         _ctc_panel(view, axes, key, percent=percent)
         if at >= len(present) - 2:
             axes.set_xlabel("epoch")
-    made.draw_without_rendering()
+    lay_out(made)
     for axes, (key, _, _) in zip(made.axes, present, strict=True):
         label_ends(axes, _ctc_ends(view, key))
     return made

@@ -35,6 +35,9 @@ LABEL_GAP = 11.0
 POINTS = 400
 """Points of a line; more do not show at this width. Longer series are averaged into so many."""
 
+PIXELS = 1200
+"""At least so many on the longer side of a picture of cells, so that the cells have sharp edges in every viewer."""
+
 _SETTINGS = {
     "font.size": NORMAL, "font.family": "DejaVu Sans", "text.parse_math": False, "text.usetex": False, "svg.fonttype": "none",
     "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -66,9 +69,19 @@ def drawing(name: str) -> Iterator[None]:
 
 def figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure that no pyplot knows of; sizes in inches."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    made = Figure(figsize=(width, height), layout="constrained", dpi=72)  # what an SVG is written with
+    FigureCanvasSVG(made)  # whose measures of text the layout takes
+    return made
+
+
+def lay_out(made: Figure) -> None:
+    """Give the axes their places, so that positions in points can be asked for."""
+    engine = made.get_layout_engine()
+    if engine is not None:
+        engine.execute(made)
 
 
 def save(made: Figure, file_format: str) -> bytes:
@@ -78,6 +91,8 @@ def save(made: Figure, file_format: str) -> bytes:
     """
     buffer = io.BytesIO()
     if file_format == "svg":
+        lay_out(made)
+        made.set_layout_engine(None)  # with one, matplotlib draws everything twice, to lay it out in the first pass
         made.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
         return _with_dark(buffer.getvalue().decode()).encode()
     made.savefig(buffer, format=file_format, dpi=200)
@@ -156,14 +171,17 @@ def alpha_image(axes: Axes, shares: Sequence[Sequence[float]], colour: str = VAL
         colour: of a share of 1.
     """
     import numpy as np
-    from matplotlib.colors import to_rgb
+    from matplotlib.colors import to_rgba_array
 
     values = np.asarray(shares, dtype=float)
-    image = np.zeros((*values.shape, 4))
-    image[..., :3] = to_rgb(colour)
-    image[..., 3] = np.nan_to_num(values)
-    image[np.isnan(values)] = (*to_rgb(FAINT), 0.3)
-    axes.imshow(image, interpolation="nearest", aspect="auto")
+    image = np.empty((*values.shape, 4), dtype=np.uint8)
+    image[:] = np.rint(255 * to_rgba_array(colour)[0])
+    image[..., 3] = np.rint(255 * np.clip(np.nan_to_num(values), 0, 1))
+    image[np.isnan(values)] = np.rint(255 * to_rgba_array(FAINT, 0.3)[0])
+    rows, columns = values.shape
+    cell = -(-PIXELS // max(rows, columns))
+    image = image.repeat(cell, 0).repeat(cell, 1)  # not by matplotlib, whose resampling takes longer than all the rest
+    axes.imshow(image, interpolation="none", aspect="auto", extent=(-0.5, columns - 0.5, rows - 0.5, -0.5))
     axes.grid(visible=False)
 
 

@@ -43,7 +43,8 @@ def ctc(view: View) -> tuple[Block, ...]:
 
 def _moments(view: View) -> list[EpochRecord]:
     """First, best and last record with CTC signals."""
-    records = [r for r in view.history.epochs if any(key.startswith("ctc/") for key in r.values)]
+    names = [key for key in view.history.signals() if key.startswith("ctc/")]
+    records = [r for r in view.history.epochs if any(key in r.values for key in names)]
     wanted = [*records[:1], *([view.best] if view.best in records else []), *records[-1:]]
     return [r for at, r in enumerate(wanted) if r is not None and not any(r is w for w in wanted[:at])]
 

@@ -3,7 +3,7 @@
 from lightning_diag.stopping.criterion import SETTINGS, StoppingCriterion
 from lightning_diag.stopping.exits import Exits
 from lightning_diag.stopping.joint import JointCriterion
-from lightning_diag.stopping.replay import Replay, missed_gain, replay, worsening_p
+from lightning_diag.stopping.replay import Replay, compared, missed_gain, replay, worsening_p
 from lightning_diag.stopping.schedule import LearningRatePlan
 from lightning_diag.stopping.values import Decision, Evaluation
 
@@ -16,6 +16,7 @@ __all__ = [
     "LearningRatePlan",
     "Replay",
     "StoppingCriterion",
+    "compared",
     "missed_gain",
     "replay",
     "worsening_p",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lightning_diag.stopping.features import Tracks
 from lightning_diag.stopping.track import Track, usable
 from lightning_diag.stopping.values import Cause, Evaluation
+from lightning_diag.words import p
 
 Exit = tuple[Cause, str]
 
@@ -105,7 +106,8 @@ class ExitState:
 
     def _worsened(self, exits: Exits, evaluation: Evaluation) -> Exit | None:
         if self.worse >= exits.worse_times:
-            found = f"paired test, p = {evaluation.worse:.1g}, {self.worse} evaluations in a row"
+            by = f"by {evaluation.worse_by}, " if evaluation.worse_by else ""
+            found = f"{by}paired test, {p(evaluation.worse or 0.0)}, {self.worse} evaluations in a row"
         elif self.risen >= exits.rise_times:
             found = f"by more than {exits.rise:g} times its noise, {self.risen} evaluations in a row"
         else:

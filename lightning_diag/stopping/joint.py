@@ -9,6 +9,7 @@ from typing import Any
 from lightning_diag.errors import ConfigError
 from lightning_diag.stopping.criterion import StoppingCriterion
 from lightning_diag.stopping.values import Decision, Evaluation
+from lightning_diag.words import title
 
 ALONE = frozenset({"non-finite", "target", "collapse"})
 """Causes that stop a run whatever the other series say; the loss alone may worsen while the metric still improves."""
@@ -46,13 +47,12 @@ class JointCriterion:
         lead = next(iter(decisions.values()))
         for name, decision in decisions.items():
             if decision.stop and decision.cause in ALONE:
-                return replace(lead, stop=True, cause=decision.cause, reason=f"{name}: {decision.reason}")
+                return replace(lead, stop=True, cause=decision.cause, reason=f"{title(name)}: {decision.reason}")
         going = [(name, decision) for name, decision in decisions.items() if not decision.stop]
         if not going:
-            reason = "; ".join(f"{name}: {decision.reason}" for name, decision in decisions.items())
-            return replace(lead, stop=True, reason=reason)
+            return replace(lead, stop=True, reason=_all_reasons(decisions))
         name, decision = going[0]
-        return replace(lead, stop=False, cause=decision.cause, reason=f"{name}: {decision.reason}")
+        return replace(lead, stop=False, cause=decision.cause, reason=f"{title(name)}: {decision.reason}")
 
     def state_dict(self) -> dict[str, Any]:
         """The state of each criterion by name."""
@@ -63,3 +63,15 @@ class JointCriterion:
         for name, criterion in self.criteria.items():
             if name in state:
                 criterion.load_state_dict(state[name])
+
+
+def _all_reasons(decisions: Mapping[str, Decision]) -> str:
+    """A sentence per series; series that stop for the same reason share theirs."""
+    names: dict[str, list[str]] = {}
+    for name, decision in decisions.items():
+        names.setdefault(decision.reason, []).append(title(name))
+    return ". ".join(f"{_capital(' and '.join(same))}: {reason}" for reason, same in names.items())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

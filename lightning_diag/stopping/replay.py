@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightning_diag.history import EpochRecord, Paired, RunHistory
 from lightning_diag.stopping.criterion import StoppingCriterion
@@ -52,7 +52,7 @@ def replay(history: RunHistory, criterion: StoppingCriterion | None = None) -> R
     criterion.reset()
     decisions = []
     for evaluation, record in zip(evaluations(rows, monitor), rows, strict=True):
-        decisions.append(_decide(criterion, evaluation, record))
+        decisions.append(criterion.update(compared(evaluation, record, criterion.best_index)))
     values = [record.values[monitor] for record in rows]
     return outcome(monitor, criterion.mode, tuple(decisions), values)
 
@@ -103,6 +103,22 @@ def evaluations(rows: Sequence[EpochRecord], monitor: str) -> Iterator[Evaluatio
         )
 
 
+def compared(evaluation: Evaluation, record: EpochRecord, best_index: float) -> Evaluation:
+    """The evaluation with what its samples say against those at the best one, where ``record`` pairs them."""
+    stage = record.stages.get("val")
+    paired = stage.paired if stage else None
+    if paired is None or paired.reference_epoch != best_index:
+        return evaluation
+    return replace(evaluation, worse=worsening_p(paired), worse_by=LOSSES if _by_loss(paired) else ANSWERS)
+
+
+LOSSES, ANSWERS = "the loss of each sample", "the answer to each sample"
+
+
+def _by_loss(paired: Paired) -> bool:
+    return paired.loss_delta_mean is not None and bool(paired.loss_delta_sem)
+
+
 def worsening_p(paired: Paired) -> float | None:
     """One-sided p-value that the samples fare worse than at the reference.
 
@@ -117,15 +133,6 @@ def worsening_p(paired: Paired) -> float | None:
     from scipy.stats import binom
 
     return float(binom.sf(paired.lost - 1, changed, 0.5))
-
-
-def _decide(criterion: StoppingCriterion, evaluation: Evaluation, record: EpochRecord) -> Decision:
-    stage = record.stages.get("val")
-    paired = stage.paired if stage else None
-    if paired is None or paired.reference_epoch != criterion.best_index:
-        return criterion.update(evaluation)
-    fields = {**evaluation.__dict__, "worse": worsening_p(paired)}
-    return criterion.update(Evaluation(**fields))
 
 
 def _by_epoch(rows: Sequence[EpochRecord]) -> bool:

@@ -23,6 +23,7 @@ class Evaluation:
             lower-is-better.
         lr: learning rate of the first parameter group, where known.
         worse: p-value of a paired one-sided test that the samples fare worse now than at the best evaluation.
+        worse_by: what that test compared, as words ("the loss of each sample").
         hold: a reason not to stop now that only the caller knows ("CTC still emits blanks only").
     """
 
@@ -33,6 +34,7 @@ class Evaluation:
     others: Mapping[str, float] = field(default_factory=dict)
     lr: float | None = None
     worse: float | None = None
+    worse_by: str = ""
     hold: str | None = None
 
 

@@ -16,14 +16,14 @@ FACTS: Mapping[str, str] = {
     "gained in 10": "the gain of the last 10 evaluations",
     "gained in 20": "the gain of the last 20 evaluations",
     "pace": "whether the gains come faster or slower than before",
-    "stalled within 1 %": "how long the best has been within 1 % of the gain",
-    "stalled within 5 %": "how long the best has been within 5 % of the gain",
-    "stalled within 1 % of rest": "how long the best has been within 1 % of the gain, against what is left",
-    "stalled within 5 % of rest": "how long the best has been within 5 % of the gain, against what is left",
+    "stalled within 1 %": "for how long the best has moved by less than 1 % of the gain",
+    "stalled within 5 %": "for how long the best has moved by less than 5 % of the gain",
+    "stalled within 1 % of rest": "for how long the best has moved by less than 1 % of the gain, against what is left",
+    "stalled within 5 % of rest": "for how long the best has moved by less than 5 % of the gain, against what is left",
     "by doubling": "what the rest brings if it goes on as over the last doubling",
     "by decay": "what the rest brings if gains go on shrinking as they did",
-    "below best 5, noise": "how far the last values lie below the best, in noise",
-    "below best 5, gain": "how far the last values lie below the best, in gain",
+    "below best 5, noise": "how far the average of the last values lies from the best, in noise",
+    "below best 5, gain": "how far the average of the last values lies from the best, in gain",
     "trend 5-15, noise": "the trend of the last values, in noise",
     "trend 2-15, gain": "the trend of the last values, in gain",
     "extrapolated from 12": "the straight line through the last 12 values",
@@ -46,15 +46,18 @@ def stalled_or_improving(
     weights: Sequence[tuple[str, float]],
 ) -> str:
     """One sentence for a decision that rests on the probability."""
-    share = f"{100 * min_gain:g} %"
-    chance = f"the best still improves by more than {share} of the gain with probability {percent(probability)}"
-    side = "below" if stalled else "not below"
-    since = (
-        "the last evaluation was the best"
-        if wait == 0
-        else f"{wait} evaluation{'' if wait == 1 else 's'} since the best"
+    shown, limit = apart(probability, threshold)
+    side = "below" if probability < threshold else "not below"
+    chance = (
+        f"the best still improves by more than {100 * min_gain:g} % of the gain with probability {shown}, {side} the limit "
+        f"of {limit}"
     )
-    return f"{chance}, {side} the limit of {percent(threshold)}; {since}{_most(stalled, weights)}"
+    if wait == 0:
+        weights = [part for part in weights if part[0] != "wait of rest"]  # there is no wait to speak of
+        since = "although the last evaluation was the best" if stalled else "the last evaluation was the best"
+        return f"{chance}{', ' if stalled else '; '}{since}{_most(stalled, weights)}"
+    since = f"{wait} evaluation{'' if wait == 1 else 's'} since the best"
+    return f"{chance}; {since}{_most(stalled, weights)}"
 
 
 def _most(stalled: bool, weights: Sequence[tuple[str, float]]) -> str:
@@ -71,3 +74,13 @@ def percent(p: float) -> str:
         return f"{100 * p:.0f} %"
     shown = f"{100 * p:.1f}" if p < 0.0995 else f"{100 * p:.0f}"
     return {"0.0": "< 0.1", "100": "> 99"}.get(shown, shown) + " %"
+
+
+def apart(p: float, limit: float) -> tuple[str, str]:
+    """Two probabilities as percentages, with as many decimals as it takes to tell them apart (four at most)."""
+    shown = percent(p), percent(limit)
+    for digits in range(1, 5):
+        if shown[0] != shown[1] or p == limit:
+            break
+        shown = f"{100 * p:.{digits}f} %", f"{100 * limit:.{digits}f} %"
+    return shown

@@ -14,7 +14,7 @@ from lightning_diag.callbacks.standing import resolve
 from lightning_diag.history import EpochRecord, RunHistory, StopFacts
 from lightning_diag.rules.ctc_common import on_blank_plateau
 from lightning_diag.signals.schedule import is_plateau, planned_rates
-from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, replay, worsening_p
+from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, compared, replay
 from lightning_diag.stopping.replay import evaluations
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ class StoppingPart(Part):
         for name, criterion in self.criterion.criteria.items():
             evaluation = next(iter(evaluations((record,), name)))
             index = record.epoch if self._by_epoch else record.step or 0
-            worse = _worse(record, criterion.best_index)
-            inputs[name] = replace(evaluation, index=index, worse=worse, hold=on_blank_plateau(record.values))
+            evaluation = compared(evaluation, record, criterion.best_index)
+            inputs[name] = replace(evaluation, index=index, hold=on_blank_plateau(record.values))
         decision = self.criterion.update(inputs)
         self.decisions.append((record.epoch, decision))
         return decision
@@ -169,12 +169,6 @@ def _long_enough(trainer: Any) -> bool:
     """Whether ``min_epochs`` and ``min_steps`` are reached: ``should_stop`` set earlier would be latched (#19966)."""
     epochs = trainer.current_epoch + 1 >= (trainer.min_epochs or 0)
     return bool(epochs and trainer.global_step >= (trainer.min_steps or 0))
-
-
-def _worse(record: EpochRecord, best_index: float) -> float | None:
-    stage = record.stages.get("val")
-    paired = None if stage is None else stage.paired
-    return worsening_p(paired) if paired is not None and paired.reference_epoch == best_index else None
 
 
 def _tell_unknown(run: Run, asked: str, record: EpochRecord) -> None:

@@ -8,6 +8,8 @@ from lightning_diag.report.document import Block, Bullets, Column, Figure, Item,
 from lightning_diag.report.escape import name
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View
+from lightning_diag.stopping import missed_gain
+from lightning_diag.words import title
 
 EVENTS = ("lr_cut", "lr_restart", "lr_rise")
 UPDATES = (
@@ -106,7 +108,7 @@ def stopping(view: View) -> tuple[Block, ...]:
     if stop.would_stop_epoch is not None:
         text = f"{name(stop.would_stop_reason, 900)}" if stop.would_stop_reason else ""
         items.append(Item(lead=f"Would have stopped after epoch {stop.would_stop_epoch}.", text=sentence(text)))
-        items.append(Item(text=_saved(view)))
+        items += [Item(text=_saved(view)), Item(text=_longer_or_not(view))]
     elif stop.probability:
         epoch, value = stop.probability[-1]
         items.append(
@@ -123,7 +125,43 @@ def _saved(view: View) -> str:
         numbers.duration(stop.saved_seconds) if stop.saved_seconds else "",
     ]
     saved = " and ".join(part for part in parts if part)
-    missed = (
-        f"it would have missed {numbers.percent(stop.missed_gain)} of the gain" if stop.missed_gain is not None else ""
-    )
+    share = stop.missed_gain
+    if share is None and stop.would_stop_epoch is not None:
+        share = _missed(view.history, *view.metric, stop.would_stop_epoch)
+    missed = f"it would have missed {numbers.percent(share)} of the gain" if share is not None else ""
     return sentence("; ".join(t for t in (f"that saves {saved}" if saved else "", missed) if t))
+
+
+WORTH = 0.05
+"""Share of the gain that is worth waiting for: what the criterion's probability speaks of by default."""
+
+
+def _longer_or_not(view: View) -> str:
+    """One conclusion where a finding says *train longer* and the criterion *stop*: what the rest of the run brought."""
+    found = next((f for code in ("LD206", "LD205") if (f := view.diagnosis.finding(code)) is not None), None)
+    epoch = view.history.context.stop.would_stop_epoch
+    if found is None or epoch is None:
+        return ""
+    pairs = dict((view.metric, ("val/loss", "min")))
+    missed = {signal: _missed(view.history, signal, mode, epoch) for signal, mode in pairs.items()}
+    known = {signal: share for signal, share in missed.items() if share is not None}
+    if not known:
+        return ""
+    brought = " and ".join(f"{numbers.percent(share)} of the gain in {title(s)}" for s, share in known.items())
+    if known.get(view.metric[0], 0.0) >= WORTH:
+        end = "train longer, this stop would have been too early"
+    elif max(known.values()) >= WORTH:
+        end = f"for {title(view.metric[0])} stop here; train longer only where probabilities count"
+    else:
+        end = "stop here, the fall that was left is small"
+    return sentence(
+        f"{found.code} says train longer, because the validation loss was still falling at the end. What the epochs after "
+        f"{epoch} brought decides: {brought}; {end}"
+    )
+
+
+def _missed(history: RunHistory, signal: str, mode: str, epoch: int) -> float | None:
+    """Share of the gain of ``signal`` in the whole run that came after ``epoch``."""
+    series = history.series(signal).finite
+    ran = sum(1 for e in series.epochs if e <= epoch)
+    return missed_gain(series.values, ran, mode) if ran else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import NOT_IN_LOGS, Rule
 
 _SIGNAL_REASONS: Mapping[str, str] = {
     "val/loss": "no validation loss was recorded (add a validation loader, or log val_loss)",
@@ -20,7 +20,7 @@ _SIGNAL_REASONS: Mapping[str, str] = {
     "relu/": "ReLU units were not observed (no ReLU layer, or probe_batches is 0)",
     "loss/": "the loss of single steps was not recorded (needs a live run; epoch logs have none)",
     "batch/": "the labels of training batches were not captured",
-    "lr": "no learning rate was recorded (log it, or run with a callback of this library)",
+    "lr": "the course of the learning rate was not recorded (log it, or run with a callback of this library)",
     "ctc/": "no CTC loss was seen",
     "pretrain/": "no checkpoint was named (add PretrainLoadVerifier(checkpoint=...))",
     "time/": "epochs were not timed",
@@ -52,9 +52,6 @@ _FACT_REASONS: Mapping[str, str] = {
 
 FROM_LOGS = ("lr", "train/loss", "val/loss", "train/acc", "val/acc", "target", "baseline", "classes", "data.train.size")
 """Needs that the log of another tool can meet."""
-NOT_IN_LOGS = (
-    "a log holds no model, no gradients, no inputs and no predictions: attach a callback of this library for these"
-)
 UNCOUNTED = {
     "stage:val": "the accuracies of the log are no counts: they need the size of the validation set (--n-val) and digits enough to tell them",
     "stage:train": "the accuracies of the log are no counts: they need the size of the training set (--n-train) and digits enough to tell them",
@@ -67,13 +64,8 @@ def missing(rule: Rule, history: RunHistory) -> str | None:
         return "no epoch was finished"  # (pretrained weights are judged before the first update, and may end the run there)
     for need in rule.needs:
         if not any(_present(option, history) for option in need.split("|")):
-            return _reason_in_log(need) if _foreign(history) else _reason(need.split("|")[0])
+            return _reason_in_log(need) if history.foreign else _reason(need.split("|")[0], history)
     return _too_short(rule, history)
-
-
-def _foreign(history: RunHistory) -> bool:
-    """Whether the record comes from the log of another tool."""
-    return history.context.source != "live"
 
 
 def _reason_in_log(need: str) -> str:
@@ -104,12 +96,29 @@ def fact(history: RunHistory, path: str) -> object | None:
     return value
 
 
-def _reason(need: str) -> str:
+def _reason(need: str, history: RunHistory | None = None) -> str:
+    if history is not None and (seen := _seen(need, history)):
+        return seen
     if need.startswith(("stage:", "classes:")):
         return _SIGNAL_REASONS["val/" if need.endswith("val") else "train/"]
     reasons = _SIGNAL_REASONS if "/" in need or need == "lr" else _FACT_REASONS
     found = max((key for key in reasons if need.startswith(key)), key=len, default=None)
     return reasons[found] if found else f"{need} was not recorded"
+
+
+def _seen(need: str, history: RunHistory) -> str:
+    """The reason where the record itself tells which of several it is; empty where it does not."""
+    data = history.context.data
+    if need == "data.overlap" and data.train.hashed and data.val.hashed:
+        train, val = data.train.features, data.val.features
+        sizes = f" ({train:,} and {val:,} values)" if train and val else ""
+        return f"samples of the two splits differ in size{sizes}, as padded ones do: their fingerprints do not compare"
+    if need == "grad/clip_ratio" and len(history.series("grad/norm")):
+        return "no clipping of gradients by norm is configured"
+    called = any((facts.source or "").startswith("loss call") for facts in history.context.capture)
+    if called and need in ("model.loss_weight", "model.class_axis_ok"):
+        return _FACT_REASONS[need].removesuffix(", or no loss call was seen")
+    return ""
 
 
 def _too_short(rule: Rule, history: RunHistory) -> str | None:

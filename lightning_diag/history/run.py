@@ -149,6 +149,11 @@ class RunHistory:
         recorded = baseline is not None and baseline.epoch is not None and self.record(baseline.epoch) is not None
         return None if recorded else baseline
 
+    @property
+    def foreign(self) -> bool:
+        """Whether the record comes from the log of another tool, which holds scalars only."""
+        return self.context.source != "live"
+
     def class_name(self, index: int) -> str:
         """Name of class ``index``, or ``class <index>`` (``token <index>`` for CTC)."""
         names = self.context.class_names

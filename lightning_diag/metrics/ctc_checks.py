@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_diag.metrics.ctc_counts import NORM_TOLERANCE
-from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, infeasible, rows_of
+from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, infeasible, repeats, rows_of
 
 MIXED_AXES = 1.2
 """Ratio of :func:`axis_ratio` that means exchanged axes. Untrained recurrent, convolutional and transformer readers have
@@ -184,11 +184,13 @@ def infeasible_lines(call: CTCCall) -> Check | None:
     effect = (
         "zero_infinity=True hides them" if call.zero_infinity else "their loss is infinite and destroys the weights"
     )
+    frames, tokens, equal = (int(v[row]) for v in (call.input_lengths, call.target_lengths, repeats(call)))
+    blanks = f" and {equal} blank{'' if equal == 1 else 's'} between equal neighbours" if equal else ""
     seen = (
-        f"{count} of {call.lines} lines have fewer frames than tokens and repeats (line {row}: "
-        f"{int(call.input_lengths[row])} frames, {int(call.target_lengths[row])} tokens); {effect}."
+        f"{count} of {call.lines} lines have fewer frames than they need (line {row} has {frames} and needs "
+        f"{tokens + equal}: {tokens} tokens{blanks}); {effect}."
     )
-    fix = "subsample less in time, leave such lines out, or make the input longer; needed: frames >= tokens + equal neighbours."
+    fix = "subsample less in time, leave such lines out, or make the input longer."
     return Check(word="infeasible", seen=seen, fix=fix)
 
 

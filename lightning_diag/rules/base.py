@@ -8,6 +8,11 @@ from typing import Any, ClassVar
 from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 
+NOT_IN_LOGS = (
+    "a log holds no model, no gradients, no inputs and no predictions: attach a callback of this library for these"
+)
+"""Why a rule that needs any of them cannot look at the log of another tool."""
+
 
 class CannotTellError(Exception):
     """Raised by :meth:`Rule.check` when what it needs was measured but does not decide; becomes *not checked*.

@@ -73,11 +73,11 @@ class ClassImbalance(Rule):
     def clear_text(self, history: RunHistory) -> str:
         """How unequal the classes are."""
         sizes = [c for c in history.context.data.train.class_counts if c]
-        return (
-            f"{min(sizes):,} to {max(sizes):,} samples per class, {number(round(max(sizes) / min(sizes), 1))} : 1"
-            if sizes
-            else ""
-        )
+        if not sizes:
+            return ""
+        if min(sizes) == max(sizes):
+            return f"{min(sizes):,} samples in each class"
+        return f"{min(sizes):,} to {max(sizes):,} samples per class, {number(round(max(sizes) / min(sizes), 1))} : 1"
 
 
 def _pooled(history: RunHistory, limit: float) -> tuple[Count, Count]:

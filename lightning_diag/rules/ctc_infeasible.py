@@ -33,7 +33,7 @@ class CTCInfeasible(Rule):
         if found is None or not found.k:
             return self._validation_only(history)
         severe = not hidden or found.rate > self.serious
-        text = f"{of(found)} of the training lines, counted each time they were read, have fewer frames than tokens and repeats"
+        text = f"{of(found)} of the training lines, counted each time they were read, have fewer frames than they need ({NEED})"
         effect = (
             "zero_infinity hides their loss, so they teach nothing and the reported loss is too low"
             if hidden
@@ -41,7 +41,7 @@ class CTCInfeasible(Rule):
         )
         return self._found(
             severity="error" if severe else "warning" if found.rate > self.trace else "info",
-            title=f"{percent(found.rate)} of the training lines have no path",
+            title=f"{percent(found.rate)} of the training lines have too few frames",
             summary=f"{text}: {effect}.",
             evidence=(
                 Evidence(signal="ctc.infeasible", text=text, observed=found.rate, expected=0.0),
@@ -58,8 +58,8 @@ class CTCInfeasible(Rule):
             return None
         return self._found(
             severity="warning",
-            title=f"{percent(share)} of the validation lines have no path",
-            summary=f"{percent(share)} of the validation lines have fewer frames than tokens and repeats.",
+            title=f"{percent(share)} of the validation lines have too few frames",
+            summary=f"{percent(share)} of the validation lines have fewer frames than they need ({NEED}).",
             evidence=(every[-1].evidence("val", "infeasible_share", "{} of the validation lines", 0.0),),
             explains=(),
         )
@@ -68,7 +68,7 @@ class CTCInfeasible(Rule):
         return self.finding(
             confidence=0.97,
             claim="established",
-            why="No output can be right for such a line: CTC emits at most one token per frame, and a blank between equal ones.",
+            why="No output can be right for such a line: CTC emits one token per frame at most, and merges equal ones without a blank between.",
             actions=(
                 "subsample less in time (a smaller stride), or make the input longer",
                 "leave out lines with frames < tokens + equal neighbours, and log how many",
@@ -93,3 +93,6 @@ def _zeros(history: RunHistory) -> tuple[Evidence, ...]:
     """Steps without a finite loss, where there were any."""
     bad = [look for look in looks(history) if (look.train("nonfinite_losses") or 0) > 0]
     return (bad[0].evidence("train", "nonfinite_losses", "{} steps without a finite loss", 0.0),) if bad else ()
+
+
+NEED = "one per token, and one for a blank between equal neighbours"

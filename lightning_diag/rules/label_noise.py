@@ -43,7 +43,8 @@ class LabelNoise(Rule):
             return None
         epoch, train, val = max(ahead, key=lambda row: statistics.difference(row[2], row[1]).low)
         interval = statistics.difference(val, train)
-        text = f"epoch {epoch}: validation {of(val)}, training {of(train)} {training_measure(history)} (validation is {100 * interval.low:.0f}–{100 * interval.high:.0f} points ahead), and ahead in {len(ahead)} of {looked} evaluations"
+        behind = f"{100 * interval.low:.0f}–{100 * interval.high:.0f} points behind"
+        text = f"validation is {of(val)} right in epoch {epoch} and training {of(train)} {training_measure(history)}, {behind}; it is behind in {len(ahead)} of {looked} evaluations"
         return self.finding(
             severity="error",
             confidence=0.85,

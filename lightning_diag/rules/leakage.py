@@ -59,7 +59,7 @@ class Leakage(Rule):
             ),
             why="Validation accuracy partly measures memory; it will not hold on new samples.",
             actions=(
-                "drop duplicates before splitting",
+                "drop duplicates before splitting, also those within validation",
                 "split by source (person, document, recording), not by row",
                 "measure again; earlier numbers do not compare",
             ),

@@ -17,6 +17,7 @@ class LossOverWrongAxis(Rule):
     code: ClassVar[str] = "LD704"
     name: ClassVar[str] = "loss-over-wrong-axis"
     needs: ClassVar[tuple[str, ...]] = ("model.class_axis_ok",)
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""

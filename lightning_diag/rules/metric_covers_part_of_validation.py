@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
 from lightning_diag.words import number
 
 
@@ -31,7 +31,9 @@ class MetricCoversPartOfValidation(Rule):
         """See the class."""
         names = [n for n in history.signals() if n.startswith("logged/") and _is_accuracy(n)]
         if not names:
-            raise CannotTellError("the module logged no validation accuracy to compare with")
+            raise CannotTellError(
+                NOT_IN_LOGS if history.foreign else "the module logged no validation accuracy to compare with"
+            )
         for name in names:
             pairs = [(e, v, history.record(e)) for e, v in history.series(name).finite]
             both = [

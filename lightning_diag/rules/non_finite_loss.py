@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.no_targets import no_target_left, without_targets
 from lightning_diag.rules.reading import loss_scale, trivial_loss
 from lightning_diag.words import number
 
@@ -65,6 +66,10 @@ class NonFiniteLoss(Rule):
             ),
             None,
         )
+        record = history.record(first[1]) if first else None
+        stage = first[0].partition("/")[0] if first else ""
+        if record is not None and without_targets(history, record, stage):
+            return self.finding(severity="error", **no_target_left(record, stage))
         steps = history.series("loss/nonfinite_steps").finite
         broken = sum(steps.values)
         if first is None and broken <= self.steps:
@@ -99,12 +104,15 @@ class NonFiniteLoss(Rule):
             title=f"The loss is not finite from epoch {epoch} on" if first else "Some steps had a non-finite loss",
             text=text,
             evidence=tuple(evidence),
-            why="Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
+            survived=first is None and _gradients_finite(history),
+            why=SPARED
+            if first is None and _gradients_finite(history)
+            else "Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
             next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
             epoch=epoch,
         )
 
-    def _found(self, history: RunHistory, *, text: str, **of_kind: Any) -> Finding:
+    def _found(self, history: RunHistory, *, text: str, survived: bool = False, **of_kind: Any) -> Finding:
         lr = history.context.optim.lr
         against = (
             Evidence(
@@ -114,14 +122,15 @@ class NonFiniteLoss(Rule):
         return self.finding(
             severity="error",
             claim="established",
-            summary=f"The run diverged: {text}" + (f" at a learning rate of {number(lr)}" if lr else "") + ".",
+            summary=f"The run {'went on, but' if survived else 'diverged:'} {text}"
+            + (f" at a learning rate of {number(lr)}" if lr and not survived else "")
+            + ".",
             against=() if history.context.data.train.nonfinite_inputs is not None else against,
             actions=(
-                "a learning rate 10 times lower, with warm-up",
-                "gradient_clip_val=1.0",
+                *((BATCHES,) if survived else LOWER),
                 "check inputs and targets for NaN, and logarithms and divisions in the loss for 0",
             ),
-            explains=SYMPTOMS if of_kind["confidence"] < 1.0 else ("LD102", *SYMPTOMS),
+            explains=() if survived else SYMPTOMS if of_kind["confidence"] < 1.0 else ("LD102", *SYMPTOMS),
             **of_kind,
         )
 
@@ -132,3 +141,13 @@ MEASURED = ("regression", "ctc")
 """Tasks whose loss has a scale although they have no classes."""
 LABELS = {"train/loss": "the training loss", "val/loss": "the validation loss"}
 """How the two losses are called in a sentence."""
+SPARED = "No gradient that was sampled was non-finite, so that the weights are not lost; what those steps should have taught is."
+LOWER = ("a learning rate 10 times lower, with warm-up", "gradient_clip_val=1.0")
+BATCHES = "look for batches without one target that counts (all of them ignore_index): their mean loss is 0/0 = NaN"
+"""The usual cause of a NaN whose gradient is 0."""
+
+
+def _gradients_finite(history: RunHistory) -> bool:
+    """Whether gradients were looked at and none was NaN or infinite."""
+    seen = history.series("grad/nonfinite_steps").finite.values
+    return bool(seen) and not any(seen)

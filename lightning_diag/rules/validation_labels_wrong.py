@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
-from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
 from lightning_diag.rules.gaps import gap
 from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, first_sight, learned, train_rate
 from lightning_diag.rules.splits import looks_different
@@ -22,6 +22,7 @@ class ValidationLabelsWrong(Rule):
     code: ClassVar[str] = "LD608"
     name: ClassVar[str] = "validation-labels-wrong"
     needs: ClassVar[tuple[str, ...]] = ("stage:val",)
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
 
     share: float = 0.5
     """Share of a class's samples that get the other label, and of the answers with that label that come from this class:
@@ -44,7 +45,7 @@ class ValidationLabelsWrong(Rule):
         matrix = next((r.matrix for _, r in reversed(history.stage("val")) if r.matrix), ())
         found = (self._mapped(history, matrix) if matrix else None) or self._unrelated(history)
         if found is None and not matrix:
-            raise CannotTellError("no confusion matrix was recorded (more than 64 classes, or no predictions)")
+            raise CannotTellError(NOT_IN_LOGS if history.foreign else NO_MATRIX)
         return found
 
     def _mapped(self, history: RunHistory, matrix: tuple[tuple[int, ...], ...]) -> Finding | None:
@@ -133,3 +134,6 @@ def _assignment(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
     from scipy.optimize import linear_sum_assignment
 
     return [int(j) for j in linear_sum_assignment([list(row) for row in matrix], maximize=True)[1]]
+
+
+NO_MATRIX = "no confusion matrix was recorded (they are kept up to 64 classes, of tasks with one label per sample)"

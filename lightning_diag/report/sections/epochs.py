@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 
+from lightning_diag.findings import Finding
 from lightning_diag.history import Baseline, EpochRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
@@ -16,12 +19,22 @@ ROWS = 24
 WHOLE = 36
 """Longest table that is not thinned: leaving out a third gains little."""
 TELLING = frozenset(
-    {"drop", "best", "best of this fit", "diverged", "resumed", "learning rate restarts", "would stop", "crashed"}
+    {
+        "drop",
+        "best",
+        "best of this fit",
+        "diverged",
+        "no targets",
+        "resumed",
+        "learning rate restarts",
+        "would stop",
+        "crashed",
+    }
 )
 """Words that make a row worth its place in a thinned table."""
 EXACT = {"train acc": "train lines exact", "val acc": "val lines exact"}
 """What the counts of a CTC run are counts of."""
-STRONG = frozenset({"drop", "diverged", "best"})
+STRONG = frozenset({"drop", "diverged", "no targets", "best"})
 """Words that are printed bold with their row."""
 
 
@@ -31,12 +44,15 @@ def epochs(view: View) -> tuple[Block, ...]:
     if not records:
         return ()
     words = statuses(view)
-    kept = thinned([bool(TELLING & set(w)) for w in words], ROWS)
+    kept = thinned([bool(TELLING & set(w)) for w in words], ROWS, _cited(view))
     columns = _columns(view)
     rows = [(*(_cell(view, records[i], c.title) for c in columns[:-1]), ", ".join(words[i][:3])) for i in kept]
     start = _baseline_row(view.history.unrecorded_baseline(), columns)
     rows = [start, *rows] if start else rows
-    left_out = f"{len(kept)} of {len(records):,} epochs: first, last, those with an event, and others evenly between."
+    left_out = (
+        f"{len(kept)} of {len(records):,} epochs: first, last, those with an event or named in this report, and others "
+        "evenly between."
+    )
     notes = ([left_out] if len(kept) < len(records) else []) + _legend(rows)
     strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))
     columns = (
@@ -54,13 +70,31 @@ def _legend(rows: list[tuple[str, ...]]) -> list[str]:
     return [sentence("; ".join(parts))] if parts else []
 
 
-def thinned(telling: list[bool], rows: int) -> list[int]:
-    """Positions to show: both ends, the telling ones (at most half the rows, evenly chosen), and even steps between."""
+_EPOCH = re.compile(r"\bepochs? (\d+)(?:–(\d+))?")
+CITED = 12
+"""Rows that are kept because a sentence names their epoch, the first ones named: half of the table."""
+
+
+def _cited(view: View) -> list[int]:
+    """Positions of the epochs that the findings and the doubts name: who reads the sentence looks for the row."""
+    texts = [text for f in view.diagnosis.findings for text in (f.title, f.summary, *_facts(f), *f.actions)]
+    texts += [text for doubt in view.diagnosis.not_established for text in (doubt.claim, doubt.reason)]
+    named = (int(n) for text in texts for match in _EPOCH.finditer(text) for n in match.groups() if n)
+    places = {record.epoch: i for i, record in enumerate(view.history.epochs)}
+    return [places[epoch] for epoch in dict.fromkeys(named) if epoch in places][:CITED]
+
+
+def _facts(finding: Finding) -> list[str]:
+    return [fact.text for fact in (*finding.evidence, *finding.against)]
+
+
+def thinned(telling: list[bool], rows: int, cited: Iterable[int] = ()) -> list[int]:
+    """Positions to show: both ends, ``cited`` ones, the telling ones (at most half the rows), and even steps between."""
     size = len(telling)
     if size <= rows * WHOLE // ROWS:
         return list(range(size))
     marked = [i for i, tells in enumerate(telling) if tells]
-    kept = {0, size - 1, *_evenly(marked, rows // 2)}
+    kept = {0, size - 1, *cited, *_evenly(marked, rows // 2)}
     for step in _evenly(list(range(size)), rows):
         if len(kept) < rows:
             kept.add(step)

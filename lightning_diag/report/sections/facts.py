@@ -110,6 +110,7 @@ def _relations(view: View) -> list[str]:
         per_sample,
         _overlap(facts),
         near if facts.near_overlap is not None and facts.near_overlap.n else "",
+        _repeats(facts),
         _shift(view),
         _padding(view),
     ]
@@ -125,13 +126,24 @@ def _overlap(facts: DataFacts) -> str:
     return f"Validation samples that are also in training: {with_interval(facts.overlap)}{chance}{why}."
 
 
+def _repeats(facts: DataFacts) -> str:
+    """Copies within validation, which count as samples of their own everywhere."""
+    val = facts.val
+    if val.distinct is None or not val.hashed or val.distinct >= val.hashed or facts.low_cardinality:
+        return ""
+    return (
+        f"Within validation {val.hashed - val.distinct:,} of {val.hashed:,} samples repeat another one. Intervals and tests "
+        "count them as independent, so that they are too narrow and too sure."
+    )
+
+
 def _shift(view: View) -> str:
     facts = view.history.context.data
     parts = [
         f"feature means differ by {numbers.significant(facts.shift_smd, 2)} standard deviations on average"
         if facts.shift_smd is not None
         else "",
-        f"a classifier tells the splits apart with an AUC of {numbers.significant(facts.shift_auc, 2)} (0.5: cannot)"
+        f"a classifier tells the splits apart with an AUC of {numbers.significant(facts.shift_auc, 2)} (0.5 or less: it cannot)"
         if facts.shift_auc is not None
         else "",
         f"two-sample test {p_text(facts.shift_pvalue)}" if facts.shift_pvalue is not None else "",

@@ -73,7 +73,7 @@ def _facts(view: View, facts: CTCFacts) -> list[str]:
         f"The best output that ignores the input costs {numbers.significant(facts.trivial_loss)} nats per token."
         if facts.trivial_loss is not None else "",
         *(sentence(text) for _, text in facts.checks),
-        f"Lines with fewer frames than labels need: {numbers.count(facts.infeasible)}." if facts.infeasible and facts.infeasible.n else "",
+        _too_short(view, facts),
         f"Target tokens that equal the blank: {numbers.count(facts.blank_in_targets)}."
         if facts.blank_in_targets and facts.blank_in_targets.k else "",
         f"Target tokens outside the output: {numbers.count(facts.out_of_range)}." if facts.out_of_range and facts.out_of_range.k else "",
@@ -81,6 +81,13 @@ def _facts(view: View, facts: CTCFacts) -> list[str]:
         _confused(view, facts),
         _mapping(facts),
     ]  # fmt: skip
+
+
+def _too_short(view: View, facts: CTCFacts) -> str:
+    """How many lines have too few frames, where no finding says it."""
+    if not facts.infeasible or not facts.infeasible.n or view.diagnosis.finding("LD403"):
+        return ""
+    return f"Lines with fewer frames than their tokens need: {numbers.count(facts.infeasible)}."
 
 
 def _mapping(facts: CTCFacts) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lightning_diag.history import Count, EpochRecord
 from lightning_diag.report.view import View
 from lightning_diag.rules.best_weights import baseline_value
+from lightning_diag.rules.no_targets import without_targets
 from lightning_diag.statistics import noise
 
 SIGMAS = 3.0
@@ -38,6 +39,7 @@ MEANINGS = {
     "overfitting": "validation loss above its lowest while training still improves",
     "would stop": "where AdaptiveEarlyStop would have ended the run",
     "best of this fit": "best since resuming, though the start was better",
+    "no targets": "the loss is NaN because not one target counted",
     "partial": "not all batches were evaluated",
 }
 """What the words mean that do not say it themselves."""
@@ -92,8 +94,10 @@ def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> I
     """Words for the monitored value, and the memory moved on by one evaluation."""
     signal, mode = view.metric
     value = record.values.get(signal)
-    if any(not math.isfinite(record.values.get(name, 0.0)) for name in (signal, "train/loss", "val/loss")):
-        yield "diverged"
+    broken = [name for name in (signal, "train/loss", "val/loss") if not math.isfinite(record.values.get(name, 0.0))]
+    if broken:
+        empty = all(without_targets(view.history, record, name.partition("/")[0]) for name in broken)
+        yield "no targets" if empty else "diverged"
     if value is None or not math.isfinite(value):
         return
     sign, count = (1.0 if mode == "max" else -1.0), view.count(record)

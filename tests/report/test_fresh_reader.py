@@ -1,0 +1,101 @@
+"""What a reader who knows nothing of the library stumbled on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lightning_diag.engine import diagnose
+from lightning_diag.history import CaptureFacts, Count, DataFacts, SplitFacts, Target
+from lightning_diag.report import render_markdown
+from tests import seeds
+from tests.build import history
+
+
+def report(run):
+    return render_markdown(run, diagnose(run))
+
+
+def reasons(run):
+    return {outcome.code: outcome.reason for outcome in diagnose(run).not_checked}
+
+
+def test_padded_lines_were_fingerprinted_and_say_why_they_do_not_compare():
+    train, val = SplitFacts(hashed=64, distinct=64, features=528), SplitFacts(hashed=64, distinct=64, features=496)
+    run = seeds.blank_collapse()
+    run = replace(run, context=replace(run.context, data=DataFacts(train=train, val=val)))
+    assert reasons(run)["LD603"] == (
+        "samples of the two splits differ in size (528 and 496 values), as padded ones do: their fingerprints do not compare"
+    )
+    assert "LD608" not in reasons(run), "renamed tokens have a rule of their own"
+    assert "LD704" not in reasons(run), "a CTC loss is not a cross-entropy"
+
+
+def test_reasons_name_the_one_that_holds():
+    loud = CaptureFacts(stage="train", source="loss call cross_entropy", task="multiclass")
+    series = {"train/loss": [1.0, 0.8], "val/loss": [1.0, 0.9], "grad/norm": [1.0, 1.0]}
+    known = reasons(history(series, task="multiclass", classes=3, capture=(loud,), train={"class_counts": (9, 8)}))
+    assert known["LD112"] == "no clipping of gradients by norm is configured"
+    assert known["LD306"] == "the loss was called without class weights"
+    unknown = reasons(history({"train/loss": [1.0, 0.8]}, task="multiclass", train={"class_counts": (9, 8)}))
+    assert unknown["LD306"].endswith(", or no loss call was seen")
+
+
+def test_a_log_is_not_said_to_be_a_module():
+    run = history({"val/loss": [1.0, 0.9]}, counts={"val": [(10, 40), (20, 40)]}, classes=4, source="metrics.csv")
+    assert {reasons(run)[code] for code in ("LD608", "LD706", "LD301")} == {
+        "a log holds no model, no gradients, no inputs and no predictions: attach a callback of this library for these"
+    }
+
+
+def test_every_epoch_that_a_sentence_names_has_its_row():
+    losses = [2.0 - 0.1 * i for i in range(14)] + [0.71 + 0.03 * i for i in range(46)]
+    run = history({"train/loss": [2.0 * 0.95**i for i in range(60)], "val/loss": losses})
+    text = report(run)
+    assert "Overfitting since epoch 13" in text
+    assert "24 of 60 epochs" in text
+    assert "\n| 13 |" in text or "\n| **13** |" in text
+
+
+def test_copies_within_validation_are_named():
+    data = DataFacts(
+        train=SplitFacts(size=80, hashed=80, distinct=80),
+        val=SplitFacts(size=140, hashed=140, distinct=97),
+        overlap=Count(k=98, n=140),
+    )
+    text = report(history({"val/loss": [1.0, 0.5]}, data=data))
+    assert "Within validation 43 of 140 samples repeat another one." in text
+
+
+def test_counts_are_written_in_one_way():
+    run = history(
+        {"val/loss": [1.0, 0.5]}, counts={"val": [(6000, 8400), (6454, 8400)], "train": [(1, 168), (6, 168)]}, classes=4
+    )
+    text = report(run)
+    assert "6,454/8,400 = 76.8 %" in text
+    assert "6454/8400" not in text
+    assert "6/168 = 3.6 %" in text
+    assert "= 4 %" not in text
+
+
+def test_causes_come_before_the_missed_target():
+    run = history(
+        {
+            "train/loss": [1.4, 0.9, 0.6, 0.4, 0.25, 0.12, 0.06, 0.03],
+            "val/loss": [1.4, 1.1, 0.95, 1.0, 1.1, 1.3, 1.5, 1.7],
+        },
+        counts={"val": [(k, 200) for k in (80, 120, 130, 132, 134, 128, 126, 124)]},
+        classes=4,
+        target=Target(value=0.9),
+    )
+    causes = [finding.code for finding in diagnose(run).causes]
+    assert causes[-1] == "LD208"
+    assert causes[0] == "LD201"
+
+
+def test_limits_are_worth_knowing_and_explained_by_nothing():
+    text = report(seeds.seed2())
+    known = text.partition("**Worth knowing**")[2]
+    assert "LD601" in known
+    assert "LD602" in known
+    assert "This explains" not in text
+    assert "Not verified.\n" not in text

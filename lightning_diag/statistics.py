@@ -14,13 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, median
-from typing import TYPE_CHECKING
 
 from lightning_diag.history import Count
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from lightning_diag.tails import at_least, drawn_as_rare, drawn_at_least, drawn_by_chance
 
 _NORMAL = NormalDist()
 LARGE = 10**6
@@ -90,21 +86,7 @@ def fisher(first: Count, second: Count) -> float:
     """
     if first.n + second.n > LARGE:
         return _pooled(first, second)
-    least, chances = _hypergeometric(first.n + second.n, first.k + second.k, first.n)
-    as_rare = chances <= chances[first.k - least] * (1 + 1e-7)  # equal chances differ in their last digits
-    return min(1.0, float(chances[as_rare].sum()))
-
-
-def _hypergeometric(total: int, marked: int, drawn: int) -> tuple[int, NDArray[np.float64]]:
-    """(smallest possible number of marked ones among the drawn, chance of this and of each larger one)."""
-    import numpy as np
-    from scipy.special import gammaln
-
-    least = max(0, drawn + marked - total)
-    k = np.arange(least, min(drawn, marked) + 1, dtype=np.float64)
-    ways = -sum(gammaln(part + 1) for part in (k, marked - k, drawn - k, total - marked - drawn + k))
-    chances: NDArray[np.float64] = np.exp(ways - ways.max())
-    return least, chances / chances.sum()
+    return drawn_as_rare(first.n + second.n, first.k + second.k, first.n, first.k)
 
 
 def _pooled(first: Count, second: Count) -> float:
@@ -129,21 +111,14 @@ def binomial(count: Count, rate: float, alternative: str = "two-sided") -> float
     if count.n == 0:
         return 1.0
     if alternative == "greater":
-        return _at_least(count.k, count.n, rate)
+        return at_least(count.k, count.n, rate)
     if alternative == "less":
-        return _at_least(count.n - count.k, count.n, 1 - rate)
+        return at_least(count.n - count.k, count.n, 1 - rate)
     if rate == 0.5:
-        return min(1.0, 2 * _at_least(max(count.k, count.n - count.k), count.n, rate))
+        return min(1.0, 2 * at_least(max(count.k, count.n - count.k), count.n, rate))
     from scipy.stats import binomtest
 
     return float(binomtest(count.k, count.n, rate).pvalue)
-
-
-def _at_least(k: int, n: int, rate: float) -> float:
-    """Chance of ``k`` or more of ``n``: the regularised incomplete beta function (DLMF 8.17.5)."""
-    from scipy.special import betainc
-
-    return float(betainc(k, n - k + 1, rate)) if k else 1.0
 
 
 def association(rows: Sequence[tuple[int, int, int]]) -> float:
@@ -158,26 +133,8 @@ def association(rows: Sequence[tuple[int, int, int]]) -> float:
     if not open_classes:
         return 1.0
     if total > LARGE:
-        return corrected(min(_drawn_by_chance(total, *row) for row in open_classes), len(open_classes))
-    return corrected(min(_drawn_at_least(total, *row) for row in open_classes), len(open_classes))
-
-
-def _drawn_at_least(total: int, support: int, predicted: int, correct: int) -> float:
-    least, chances = _hypergeometric(total, support, predicted)
-    return min(1.0, float(chances[max(0, correct - least) :].sum()))
-
-
-def _drawn_by_chance(total: int, support: int, predicted: int, correct: int) -> float:
-    """Upper bound of the hypergeometric probability of so many hits or more (Hoeffding 1963, theorem 4 with Chernoff's).
-
-    Among more than a million samples the bound is as clear as the sum, which SciPy makes term by term: a minute and
-    gigabytes for 3·10⁹ samples.
-    """
-    rate, seen = support / total, correct / predicted
-    if seen <= rate:
-        return 1.0
-    rest = (1 - seen) * math.log((1 - seen) / (1 - rate)) if seen < 1 else 0.0
-    return math.exp(-predicted * (seen * math.log(seen / rate) + rest))
+        return corrected(min(drawn_by_chance(total, *row) for row in open_classes), len(open_classes))
+    return corrected(min(drawn_at_least(total, *row) for row in open_classes), len(open_classes))
 
 
 def kappa(rows: Sequence[tuple[int, int, int]]) -> float:

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, fisher_exact, hypergeom
 
 from lightning_diag import statistics as s
 from lightning_diag.history import Count
+from lightning_diag.tails import drawn_at_least, drawn_by_chance
 
 
 def c(k: int, n: int) -> Count:
@@ -127,7 +128,7 @@ def test_exact_tests_agree_with_scipy(table: tuple[int, int, int, int], rate: fl
     if first.n and second.n:
         assert s.fisher(first, second) == pytest.approx(fisher_exact([[a, b], [c_, d]])[1], rel=1e-7, abs=1e-280)
         chance = hypergeom.sf(a - 1, total, a + b, a + c_)
-        assert s._drawn_at_least(total, a + b, a + c_, a) == pytest.approx(chance, rel=1e-7, abs=1e-280)
+        assert drawn_at_least(total, a + b, a + c_, a) == pytest.approx(chance, rel=1e-7, abs=1e-280)
     for alternative, at in (("greater", rate), ("less", rate), ("two-sided", rate), ("two-sided", 0.5)):
         expected = binomtest(a, max(1, a + b), at, alternative=alternative).pvalue
         assert s.binomial(c(a, max(1, a + b)), at, alternative) == pytest.approx(expected, rel=1e-7, abs=1e-280)
@@ -179,7 +180,7 @@ def test_pairs_needed_is_fewer_than_unpaired_and_shrinks_with_the_change() -> No
 def test_the_association_of_very_many_samples_is_bounded_at_once() -> None:
     """Above a million samples an upper bound stands for the exact sum; it is never below it."""
     for row in ((60, 30, 25), (60, 50, 35), (500, 400, 260), (990, 900, 895), (31, 20, 31 - 12)):
-        assert s._drawn_by_chance(1_000, *row) >= hypergeom.sf(row[2] - 1, 1_000, *row[:2])
+        assert drawn_by_chance(1_000, *row) >= hypergeom.sf(row[2] - 1, 1_000, *row[:2])
     half = 1_500_000_000
     assert s.association([(half, half, half // 2 + 10), (half, half, half // 2 + 10)]) > 0.5
     assert s.association([(half, half, half // 2 + 10**6), (half, half, half // 2 + 10**6)]) < 1e-100

@@ -14,7 +14,6 @@ from lightning_diag.callbacks.options import Options
 from lightning_diag.callbacks.run import FailedEverywhere
 from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
-from lightning_diag.metrics.carried import carried_counts, carried_memory, take_up_counts, take_up_memory
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.memory import SampleMemory
 from lightning_diag.metrics.rows import TRAIN_SCORES
@@ -44,7 +43,7 @@ class StageCollector:
         self.memory = SampleMemory() if stage != "train" else None
         self.metrics = StageMetrics(memory=self.memory, most_scores=TRAIN_SCORES if stage == "train" else None)
         self.ctc: CTCCollector | None = None
-        self._with_ctc = with_ctc
+        self.with_ctc = with_ctc
 
     def observe(self, observation: Observation | None, batch: Any, step_loss: Tensor | None) -> None:
         """Count one step.
@@ -97,7 +96,7 @@ class StageCollector:
         if broken:
             raise FailedEverywhere(f"counting failed on {broken} process(es); here: {fault}")
         if observed:
-            self._ctc_collector().take_shape(classes // observed, blank // observed)
+            self.ctc_collector().take_shape(classes // observed, blank // observed)
 
     def _settle(self) -> str | None:
         """Do all that can fail before the processes talk; the fault as text, with nothing counted then."""
@@ -136,21 +135,13 @@ class StageCollector:
         """What the CTC calls had in common."""
         return None if self.ctc is None else self.ctc.facts()
 
-    def state(self) -> dict[str, Any]:
-        """The open interval of training, or the best evaluation of validation; CTC training is not carried."""
-        if self.memory is not None:
-            return {"memory": carried_memory(self.memory)}
-        if not self.steps or self.ctc is not None:
-            return {}
-        return {"steps": self.steps, "task": self.task, "classes": self.classes, "counts": carried_counts(self.metrics)}
+    def ctc_collector(self) -> CTCCollector:
+        """The CTC signals of this stage; made when they are first asked for."""
+        if self.ctc is None:
+            from lightning_diag.metrics.ctc import CTCCollector
 
-    def take_up(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`, before the first step."""
-        if self.memory is not None:
-            take_up_memory(self.memory, state["memory"])
-            return
-        self.steps, self.task, self.classes = state["steps"], state["task"], state["classes"]
-        take_up_counts(self.metrics, state["counts"])
+            self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
+        return self.ctc
 
     def reset(self) -> None:
         """Begin a new interval."""
@@ -183,18 +174,11 @@ class StageCollector:
             raise ValueError(f"groups= gave {len(names)} groups for a batch of {samples} samples")
         return names
 
-    def _ctc_collector(self) -> CTCCollector:
-        if self.ctc is None:
-            from lightning_diag.metrics.ctc import CTCCollector
-
-            self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
-        return self.ctc
-
     def _observe_ctc(self, observation: Observation, loss: Tensor | None) -> None:
         self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
-        if not self._with_ctc:
+        if not self.with_ctc:
             return
-        ctc = self._ctc_collector()
+        ctc = self.ctc_collector()
         frames, tokens = observation.input_lengths, observation.target_lengths
         if frames is None or tokens is None:
             return

@@ -6,8 +6,9 @@ The first calls are read on the host: a handful of small copies per fit, none af
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,9 +75,25 @@ class CallChecks:
         known = set(self.found)
         self.done = True
         frames = [t for t, _ in self._lengths]
-        extremes = torch.stack([e for _, e in self._lengths]).tolist()
+        home = self._lengths[-1][1].device  # those of before a resume lie on the host
+        extremes = torch.stack([e.to(home) for _, e in self._lengths]).tolist()
         self._say(_scaled_lengths(frames, [low for low, _ in extremes], [high for _, high in extremes]))
         return tuple(check for word, check in self.found.items() if word not in known)
+
+    def state(self) -> dict[str, Any]:
+        """What was seen and found, as plain values; reads the lengths of at most :attr:`length_calls` calls."""
+        return {
+            "found": [[check.word, check.seen, check.fix] for check in self.found.values()],
+            "lengths": [[frames, *extremes.tolist()] for frames, extremes in self._lengths],
+            "axes": list(self._axes),
+            "done": self.done,
+        }
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`, before the first call."""
+        self._say(*(Check(word=word, seen=seen, fix=fix) for word, seen, fix in state["found"]))
+        self._lengths = [(int(frames), torch.tensor(extremes)) for frames, *extremes in state["lengths"]]
+        self._axes, self.done = list(state["axes"]), bool(state["done"])
 
     def _say(self, *checks: Check | None) -> None:
         """Keep the first answer of each kind."""

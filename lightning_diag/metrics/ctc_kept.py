@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_diag.metrics.ctc_edits import Decoded, TokenErrors
-from lightning_diag.metrics.ctc_frames import CTCCall, rows_of
+from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, rows_of
 
 SPILL_NUMBERS = 16_000_000
 """Numbers kept on the device before decoded lines are copied to the host: 64 MB. Below it a step never waits."""
@@ -73,6 +75,27 @@ class KeptLines:
         self._lines = self._numbers = 0
         return self.decoded
 
+    def state(self) -> dict[str, Any]:
+        """What is kept, as plain values and tensors; of a hypothesis the tokens, without the frames between."""
+        return {
+            "chunks": [
+                {
+                    "first": chunk.first,
+                    "step": chunk.step,
+                    "hypotheses": _packed(rows_of(chunk.hypotheses)).to(torch.int32),
+                    "references": chunk.references.cpu(),
+                    "frames": chunk.frames.cpu(),
+                }
+                for chunk in self._chunks
+            ]
+        }
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`; nothing is kept yet."""
+        self._chunks.extend(_Chunk(**chunk) for chunk in state["chunks"])
+        self._lines = sum(len(chunk.frames) for chunk in self._chunks)
+        self._numbers = sum(chunk.numbers for chunk in self._chunks)
+
     def labels(self, most: int) -> tuple[list[list[int]], list[int]]:
         """Tokens and frames of up to ``most`` lines that are not decoded yet; copies to the host."""
         targets: list[list[int]] = []
@@ -82,3 +105,9 @@ class KeptLines:
                 targets += rows_of(chunk.references)
                 frames += chunk.frames.tolist()
         return targets[:most], frames[:most]
+
+
+def _packed(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows as a matrix, padded at their ends."""
+    width = max(map(len, rows), default=0)
+    return torch.tensor([[*row, *[NOTHING] * (width - len(row))] for row in rows]).reshape(len(rows), width)

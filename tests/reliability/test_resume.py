@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from processes import in_own_process
+from torch.utils.data import DataLoader, TensorDataset
 from toys import StatefulLoader, Toy, loader, trainer
 
 import lightning_diag
@@ -101,6 +102,75 @@ def test_stopping_anywhere_and_resuming_gives_the_record_of_the_uninterrupted_ru
         assert path.exists(), (hook, step)
         again = train(tmp_path / f"{hook}{step}", SaveAt(path.with_suffix(".same"), hook, step), resume=path, **shape)
         assert_same(again, whole, (hook, step))
+
+
+class LineLoader(StatefulLoader):
+    """Lines of 14 frames of noise and three to five tokens."""
+
+    def __init__(self, n=60, seed=1):
+        super().__init__(n, seed)
+        generator = torch.Generator().manual_seed(seed)
+        tokens, frames = (
+            torch.randint(3, 6, (n,), generator=generator),
+            torch.randint(11, 15, (n,), generator=generator),
+        )
+        lines, labels = (n, 14, 4), torch.randint(1, 6, (n, 5), generator=generator)
+        self.dataset = TensorDataset(torch.randn(lines, generator=generator), labels, frames, tokens)
+
+
+class Reader(LightningModule):
+    """Learns lines by heart."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 6)
+
+    def training_step(self, batch, batch_idx):
+        x, labels, frames, tokens = batch
+        return torch.nn.functional.ctc_loss(self.net(x).log_softmax(-1).transpose(0, 1), labels, frames, tokens)
+
+    validation_step = training_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def read_lines(folder, *more, resume=None, data=LineLoader):
+    torch.manual_seed(0)
+    run = trainer(folder, [*all_callbacks(), *more], epochs=14, enable_checkpointing=bool(more))
+    run.fit(Reader(), data(), DataLoader(LineLoader(20, 2).dataset, 10), ckpt_path=resume)
+    return run
+
+
+def test_ctc_goes_on_as_if_it_had_not_been_stopped(tmp_path):
+    """Also what outlives an epoch: the trivial loss of the first one, the losses of the last 75 steps, the call checks."""
+    whole = read_lines(tmp_path / "whole")
+    last = diagnosis_of(whole).history.epochs[-1].values
+    assert {"ctc/train/ter", "ctc/val/ter", "ctc/train/loss_ratio", "ctc/train/loss_fall_50"} <= set(last)
+    for hook, step in [*[("batch", step) for step in (1, 8, 9, 11, 50, 77)], ("validation", 12), ("epoch", 18)]:
+        path = tmp_path / f"{hook}{step}.ckpt"
+        read_lines(tmp_path / "first", SaveAt(path, hook, step))
+        again = read_lines(tmp_path / f"{hook}{step}", SaveAt(path.with_suffix(".same"), hook, step), resume=path)
+        found, expected = diagnosis_of(again).history, diagnosis_of(whole).history
+        assert found.context.notes == ()
+        assert found.context.ctc == expected.context.ctc
+        for mine, theirs in zip(map(comparable, found.epochs), map(comparable, expected.epochs), strict=True):
+            assert mine[:4] == theirs[:4]
+            assert mine[4] == pytest.approx(theirs[4], rel=1e-5, abs=1e-7), (hook, step)  # (sums of float32)
+            assert mine[5] == theirs[5]
+
+
+def test_a_torn_epoch_of_ctc_without_a_stateful_loader_is_marked(tmp_path):
+    def plain():
+        return DataLoader(LineLoader().dataset, 10)
+
+    read_lines(tmp_path / "first", SaveAt(tmp_path / "mid.ckpt", "batch", 9), data=plain)
+    resumed = read_lines(tmp_path / "rest", resume=tmp_path / "mid.ckpt", data=plain)
+    whole = read_lines(tmp_path / "whole", data=plain)
+    found, expected = diagnosis_of(resumed).history, diagnosis_of(whole).history
+    marked = [r.epoch for r in found.epochs if any(event.kind == "partial" for event in r.events)]
+    assert marked == [1]
+    assert found.context.ctc.trivial_loss == expected.context.ctc.trivial_loss  # of the first epoch, in either run
 
 
 def test_an_epoch_whose_last_batch_wrote_the_checkpoint_keeps_its_training(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_diag.callbacks.carried import stage_state, take_up_stage
 from lightning_diag.callbacks.collector import StageCollector, StepLosses
 from lightning_diag.callbacks.loaders import loaders, padding
 from lightning_diag.callbacks.messages import warn
@@ -151,7 +152,7 @@ class StagePart(Part):
 
     def state_dict(self, run: Run) -> dict[str, Any]:
         """Counts of the open interval and the best evaluation; with several processes each knows only its share."""
-        stages = {} if run.processes > 1 else {name: c.state() for name, c in self.collectors.items()}
+        stages = {} if run.processes > 1 else {name: stage_state(c) for name, c in self.collectors.items()}
         return {
             "batches": run.batches,
             "losses": self.losses.state(),
@@ -174,8 +175,8 @@ class StagePart(Part):
         run.carried &= saved["batches"] == saved["stages"].get("train", {}).get("steps", 0)
         self.losses.take_up(saved["losses"], carried=run.carried)
         for stage, state in saved["stages"].items():
-            if run.processes == 1 and (stage != "train" or run.carried):
-                self._collector(run, stage).take_up(state)
+            if run.processes == 1:
+                take_up_stage(self._collector(run, stage), state, run.module.device, carried=run.carried)
 
     def _collector(self, run: Run, stage: str) -> StageCollector:
         if stage not in self.collectors:

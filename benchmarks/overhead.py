@@ -1,18 +1,14 @@
 """What the callbacks cost per training step: ``python -m benchmarks.overhead``.
 
-All variants train at the same time in one process, one thread each, and take turns: 16 steps of the bare Trainer, 16 of each
-variant, and again. A slow moment of the machine hits all of them alike, and within a turn the caches hold what they hold in
-a training of its own. (With turns of one step a step finds them filled by the other variants: measured in the same minutes,
-a bare step of the MLP then took 2.3 ms instead of 1.4.) Each step is timed from the start of one batch
-hook to the start of the next, so everything that a callback does between two steps counts: processor time of the thread on
-the CPU (torch uses one thread), wall-clock time on a GPU. Steps are averaged in blocks
-of 64 (work that is done once in a while is inside), blocks are compared pairwise, and the median over the blocks is
-printed with a bootstrap interval. The first blocks, in which the capture calibrates itself and data are fingerprinted, are
-printed apart.
+Each variant trains in one process, and its callbacks are switched off and on every 16 steps of that training: whatever slows the machine
+hits both halves alike, and both run on the same weights, addresses and batches. The step after a switch is left out. A turn is
+timed as a whole, in processor time of the thread on the CPU (torch uses one thread) and in wall-clock time on a GPU, synchronised
+at the ends of the turn. Neighbouring turns are compared, the order within a pair alternates, and the median over the pairs is printed with a
+bootstrap interval. The first 64 steps, in which the capture calibrates itself, and the rest of the first epoch, in which the first
+1,024 batches are fingerprinted, are printed apart.
 
-The process starts itself again with one memory arena and no trimming: glibc gives each thread an arena of its own, and
-a variant whose arena happens to be trimmed pays for page faults in the user's convolutions (measured: 5 % between
-equal variants), which no training alone in its process would.
+The process starts itself again with one memory arena and no trimming: an arena that happens to be trimmed makes the user's own
+step pay for page faults (measured: 5 % between equal variants).
 """
 
 from __future__ import annotations
@@ -25,11 +21,10 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -40,7 +35,7 @@ from lightning.pytorch import Callback, Trainer
 
 from benchmarks import overhead_models as models
 
-BLOCK, TURN = 64, 16
+TURN, FIRST = 16, 64
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
@@ -49,42 +44,55 @@ ALLOCATOR = {
 BARE = "bare Trainer"
 
 
-class Baton:
-    """Lets one thread at a time run, in a fixed order."""
+class Switch(Callback):
+    """Last callback of a Trainer: takes the others away and gives them back, and times the turns in between."""
 
-    def __init__(self, players: int) -> None:
-        self._turn, self._players = 0, players
-        self._done: set[int] = set()
-        self._condition = threading.Condition()
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.first = 0.0
+        self.turns: dict[str, list[tuple[bool, float]]] = {"first epoch": [], "later epochs": []}
+        self._others: list[Callback] = []
+        self._steps: list = []
+        self._on = True
+        self._since = 0.0
 
-    def wait(self, player: int) -> None:
-        with self._condition:
-            self._condition.wait_for(lambda: self._turn == player)
-
-    def pass_on(self, player: int, *, leave: bool = False) -> None:
-        with self._condition:
-            if leave:
-                self._done.add(player)
-            following = [(player + k) % self._players for k in range(1, self._players + 1)]
-            self._turn = next((p for p in following if p not in self._done), -1)
-            self._condition.notify_all()
-
-
-class Clock(Callback):
-    """First callback of each Trainer: times whole steps and hands the baton over between them."""
-
-    def __init__(self, baton: Baton, player: int, device: str) -> None:
-        self.baton, self.player, self.device = baton, player, device
-        self.steps: list[float] = []
-        self._since: float | None = None
+    def on_train_start(self, trainer, pl_module):
+        self._others, self._steps = [c for c in trainer.callbacks if c is not self], stand_ins(trainer)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if self._since is not None:
-            self.steps.append(self.now() - self._since)
-            if len(self.steps) % TURN == 0:
-                self.baton.pass_on(self.player)
-                self.baton.wait(self.player)
-        self._since = self.now()
+        if trainer.current_epoch == 0 and batch_idx == 0:
+            self._since = self.now()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        done = batch_idx + 1
+        if trainer.current_epoch == 0 and done <= FIRST:
+            if done == FIRST:
+                self.first, self._since = (self.now() - self._since) / FIRST, 0.0
+            return
+        if trainer.is_last_batch:  # what ends and begins an epoch is for all
+            self._since = 0.0
+            self.switch(trainer, on=True)
+        elif done % TURN == 0:
+            self._end_turn(trainer)
+            turn = done // TURN
+            self.switch(trainer, on=bool(turn % 2) != bool(turn // 2 % 2))
+        elif done % TURN == 1:
+            self._since = self.now()
+
+    def switch(self, trainer, *, on: bool) -> None:
+        """Lightning reads the list at each hook; the wrapped step of the module is no hook."""
+        if on == self._on:
+            return
+        self._on = on
+        trainer.callbacks = [*self._others, self] if on else [self]
+        for step in self._steps:
+            (step.install if on else step.remove)()
+
+    def _end_turn(self, trainer) -> None:
+        if self._since:
+            phase = "later epochs" if trainer.current_epoch else "first epoch"
+            self.turns[phase].append((self._on, (self.now() - self._since) / (TURN - 1)))
+            self._since = 0.0
 
     def now(self) -> float:
         if self.device != "cuda":
@@ -92,17 +100,33 @@ class Clock(Callback):
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    def on_train_epoch_end(self, trainer, pl_module):
-        self._since = None
+    def pairs(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds per step without and with the callbacks, of neighbouring turns."""
+        found: list[tuple[float, float]] = []
+        before: tuple[bool, float] | None = None
+        for turn in self.turns[phase]:
+            if before is not None and before[0] != turn[0]:
+                found.append((turn[1], before[1]) if before[0] else (before[1], turn[1]))
+                before = None
+            else:
+                before = turn
+        off, on = zip(*found, strict=True) if found else ((), ())
+        return np.asarray(off), np.asarray(on)
+
+
+def stand_ins(trainer: Trainer) -> list:
+    """What the capture has put in place of the steps of the module."""
+    from lightning_diag.capture.wrapping import StandIn
+
+    return [step for step in vars(trainer.lightning_module).values() if isinstance(step, StandIn)]
 
 
 @dataclass
 class Variant:
     name: str
     callbacks: Callable[[models.Setting, str], list[Callback]]
-    clock: Clock | None = None
+    switch: Switch | None = None
     error: str = ""
-    seconds: list[float] = field(default_factory=list)
 
 
 def ours(*names: str) -> Callable[[models.Setting, str], list[Callback]]:
@@ -151,53 +175,27 @@ def variants(which: list[str]) -> list[Variant]:
     return [v for v in every if not which or v.name == BARE or any(w in v.name for w in which)]
 
 
-def train(variant: Variant, setting: models.Setting, baton: Baton, player: int, options: argparse.Namespace) -> None:
-    """One thread: a whole fit of one variant."""
-    variant.clock = Clock(baton, player, options.device)
-    baton.wait(player)
+def train(variant: Variant, setting: models.Setting, options: argparse.Namespace, *, switching: bool = True) -> None:
+    """A whole fit of one variant."""
+    variant.switch = Switch(options.device)
     try:
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(0)
             module = setting.module()
-            trainer = quiet_trainer([variant.clock, *variant.callbacks(setting, folder)], setting, options)
+            own = variant.callbacks(setting, folder)
+            trainer = Trainer(
+                max_epochs=options.epochs,
+                accelerator="gpu" if options.device == "cuda" else "cpu",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                callbacks=[*own, variant.switch] if switching else own,
+            )
             trainer.fit(module, setting.loader(options.steps))
     except Exception as error:  # noqa: BLE001  (a peer that does not run is a line in the table)
         variant.error = f"{type(error).__name__}: {error}"[:120]
-    finally:
-        variant.seconds = variant.clock.steps
-        baton.pass_on(player, leave=True)
-
-
-def quiet_trainer(callbacks: list[Callback], setting: models.Setting, options: argparse.Namespace) -> Trainer:
-    return Trainer(
-        max_epochs=options.epochs,
-        accelerator="gpu" if options.device == "cuda" else "cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-    )
-
-
-def race(setting: models.Setting, options: argparse.Namespace) -> list[Variant]:
-    """All variants in lock-step."""
-    runners = variants(options.only)
-    baton = Baton(len(runners))
-    threads = [
-        threading.Thread(target=train, args=(variant, setting, baton, i, options)) for i, variant in enumerate(runners)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return runners
-
-
-def blocks(seconds: list[float], size: int) -> np.ndarray:
-    usable = len(seconds) // size * size
-    return np.asarray(seconds[:usable]).reshape(-1, size).mean(1)
 
 
 def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
@@ -207,47 +205,44 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     return float(np.median(values)), *(float(q) for q in np.quantile(draws, (0.025, 0.975)))
 
 
-def rows(setting: models.Setting, runners: list[Variant], options: argparse.Namespace) -> list[dict]:
-    block = max(1, min(BLOCK, options.steps // 4))
-    per_epoch = options.steps - 1
-    bare = runners[0].seconds
-    found = []
-    for variant in runners:
-        n = min(len(bare), len(variant.seconds))
-        if variant.error or n <= per_epoch:
-            found.append({"model": setting.name, "variant": variant.name, "error": variant.error or "no steps"})
-            continue
-        a, b = (blocks(s[per_epoch:n], block) for s in (bare, variant.seconds))
-        first_a, first_b = (float(np.mean(s[: min(block, per_epoch)])) for s in (bare, variant.seconds))
-        extra, low, high = interval((b - a) * 1e6)
-        found.append(
-            {
-                "model": setting.name,
-                "variant": variant.name,
-                "step_ms": float(np.median(variant.seconds[per_epoch:n])) * 1e3,
-                "extra_us": extra,
-                "extra_us_interval": [low, high],
-                "ratio": 1 + extra / (float(np.median(a)) * 1e6),
-                "ratio_interval": [1 + v / (float(np.median(a)) * 1e6) for v in (low, high)],
-                "first_block_extra_us": (first_b - first_a) * 1e6,
-            }
-        )
-    return found
+def row(setting: models.Setting, variant: Variant) -> dict:
+    """The figures of one variant."""
+    found = {"model": setting.name, "variant": variant.name}
+    off, on = variant.switch.pairs("later epochs")
+    if variant.error or not len(off):
+        return found | {"error": variant.error or "no steps"}
+    base = float(np.median(off))
+    extra, low, high = interval((on - off) * 1e6)
+    early_off, early_on = variant.switch.pairs("first epoch")
+    return found | {
+        "step_ms": base * 1e3,
+        "pairs": len(off),
+        "extra_us": extra,
+        "extra_us_interval": [low, high],
+        "ratio": 1 + extra / (base * 1e6),
+        "ratio_interval": [1 + v / (base * 1e6) for v in (low, high)],
+        "first_epoch_extra_us": float(np.median(early_on - early_off)) * 1e6 if len(early_off) else float("nan"),
+        "first_steps_extra_us": (variant.switch.first - base) * 1e6,
+    }
 
 
 def show(found: list[dict]) -> None:
     print(f"\n### {found[0]['model']}\n")
-    print("| variant | step, median | extra per step (95 %) | ratio (95 %) | first steps, extra |")
-    print("|---|---:|---:|---:|---:|")
+    print(
+        "| variant | step without, median | extra per step (95 %) | ratio (95 %) | rest of the first epoch, extra | first 64 steps, extra |"
+    )
+    print("|---|---:|---:|---:|---:|---:|")
     for row in found:
         if "error" in row:
-            print(f"| {row['variant']} | did not run: {row['error']} | | | |")
+            print(f"| {row['variant']} | did not run: {row['error']} | | | | |")
             continue
         low, high = row["extra_us_interval"]
         ratio_low, ratio_high = row["ratio_interval"]
         print(
             f"| {row['variant']} | {row['step_ms']:.2f} ms | {row['extra_us']:+.0f} µs [{low:+.0f}, {high:+.0f}] "
-            f"| {row['ratio']:.3f} [{ratio_low:.3f}, {ratio_high:.3f}] | {row['first_block_extra_us']:+.0f} µs |"
+            f"| {row['ratio']:.3f} [{ratio_low:.3f}, {ratio_high:.3f}] | {row['first_epoch_extra_us']:+.0f} µs "
+            f"| {row['first_steps_extra_us']:+.0f} µs |",
+            flush=True,
         )
 
 
@@ -262,7 +257,7 @@ def peak_memory(setting_name: str, variant_name: str, options: argparse.Namespac
 def alone(setting_name: str, variant_name: str, options: argparse.Namespace) -> None:
     setting = models.SETTINGS[setting_name](options.device)
     runner = next(v for v in variants([]) if v.name == variant_name)
-    train(runner, setting, Baton(1), 0, options)
+    train(runner, setting, options, switching=False)
     if runner.error:
         sys.exit(runner.error)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -295,7 +290,7 @@ def parse() -> argparse.Namespace:
         "--only", nargs="*", default=[], help="variants by part of the name; the bare Trainer always runs"
     )
     parser.add_argument("--steps", type=int, help="steps per epoch (default: by model)")
-    parser.add_argument("--epochs", type=int, default=3, help="the first epoch is warm-up")
+    parser.add_argument("--epochs", type=int, default=4, help="the first is printed apart")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--memory", action="store_true", help="also peak memory, each variant in a process of its own")
     parser.add_argument("--json", help="write the figures to this file")
@@ -324,12 +319,15 @@ def main() -> None:
     for name in options.models:
         setting = models.SETTINGS[name](options.device)
         options.steps = given or setting.steps
-        table = rows(setting, race(setting, options), options)
+        runners = variants(options.only)
+        for runner in runners:
+            train(runner, setting, options)
+        table = [row(setting, runner) for runner in runners]
         show(table)
         if options.memory:
-            for row in table:
-                row["peak_kib"] = peak_memory(name, row["variant"], options)
-                print(f"peak memory, {row['variant']}: {row['peak_kib'] or 0:,} KiB")
+            for line in table:
+                line["peak_kib"] = peak_memory(name, line["variant"], options)
+                print(f"peak memory, {line['variant']}: {line['peak_kib'] or 0:,} KiB")
         found += table
     print(f"\nEpoch end, 1,000 classes x 50,000 samples: {epoch_end():.1f} ms")
     if options.json:

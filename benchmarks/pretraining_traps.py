@@ -171,6 +171,19 @@ def kernels(state: State) -> State:
     return found
 
 
+def reordered(state: State) -> State:
+    """The rows of every matrix in another order, as rotary heads are after a conversion."""
+    order = torch.Generator().manual_seed(4)
+    return {n: t[torch.randperm(len(t), generator=order)] if t.dim() > 1 else t for n, t in state.items()}
+
+
+def flat(state: State) -> State:
+    """Convolutions as matrices, matrices as 1 x 1 convolutions."""
+    return {n: t.flatten(1) if t.dim() > 2 else t[..., None] if t.dim() == 2 else t for n, t in state.items()}
+
+
+both("rows in another order", state=reordered)
+both("kernels in another shape", file=flat)
 both("compiled", wrap=lambda module: Wrapped(module, "_orig_mod"))
 both("inside low-rank adapters", wrap=with_adapters)
 both("under spectral norm", wrap=with_spectral_norm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 Shapes = Mapping[str, tuple[int, ...]]
 Prefixes = tuple[str, str]
@@ -63,6 +64,8 @@ def align(checkpoint: Shapes, model: Shapes, same: Callable[[str, str], bool] | 
         if gains[best][0] == 0 and gains[best][1] < needed:
             break
         options.remove(best)
+        if state.prefixes and gains[best][0] == 0 and _is_coincidence(best, matches[best]):
+            continue
         _accept(best, matches[best], state)
     return Alignment(state.pairs, tuple(state.prefixes))
 
@@ -104,7 +107,10 @@ def _matches(pair: Prefixes, state: _Open, checkpoint: Shapes, model: Shapes) ->
     found: dict[str, str] = {}
     for name in state.model:
         other = swap_prefix(name, pair[1], pair[0])
-        if other is not None and other in state.checkpoint and len(checkpoint[other]) == len(model[name]):
+        if other is None or other not in state.checkpoint:
+            continue
+        theirs, ours = checkpoint[other], model[name]
+        if len(theirs) == len(ours) or is_reshape(theirs, ours):
             found[name] = other
     return found
 
@@ -119,12 +125,24 @@ def _gain(
     return equal, len(found) + sum(checkpoint[c] == model[m] for m, c in found.items())
 
 
+def _is_coincidence(pair: Prefixes, found: Mapping[str, str]) -> bool:
+    """Two layers under names with nothing in common (``cls.transform.dense`` and ``pooler.dense``): any two layers end alike."""
+    theirs, ours = (set(prefix.split(".")) for prefix in pair)
+    return len(found) < 3 and all(pair) and not theirs & ours
+
+
 def _accept(pair: Prefixes, found: Mapping[str, str], state: _Open) -> None:
     state.prefixes.append(pair)
     state.pairs.update(found)
     for name, other in found.items():
         state.model.pop(name, None)
         state.checkpoint.pop(other, None)
+
+
+def is_reshape(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether these shapes are two ways to hold the same values: a linear layer as a 1 x 1 convolution, patches as vectors."""
+    ones = [n for n in a if n != 1] == [n for n in b if n != 1]
+    return ones or (a[:1] == b[:1] and prod(a) == prod(b))
 
 
 def under(name: str, prefixes: Sequence[str]) -> bool:

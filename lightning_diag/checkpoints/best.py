@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from lightning_diag.checkpoints.compare import compare_sides
+from lightning_diag.checkpoints.align import under
+from lightning_diag.checkpoints.compare import MIN_COVER, compare_sides
 from lightning_diag.checkpoints.comparison import Comparison
 from lightning_diag.checkpoints.fix import Situation, suggest_fix
 from lightning_diag.checkpoints.fresh import looks_fresh
+from lightning_diag.checkpoints.names import parent
 from lightning_diag.checkpoints.nested import Candidate
+from lightning_diag.checkpoints.reading import CheckpointFile
 from lightning_diag.checkpoints.samples import SAMPLES, Taken, take
 from lightning_diag.checkpoints.sides import Side, is_usable, make_sides
 from lightning_diag.checkpoints.verdict import CANNOT_TELL, NOT_LOADED, PARTLY, block_shares, explain, judge, owners
@@ -88,14 +92,14 @@ def _rank(match: Match) -> tuple[float, float, float, float]:
     )
 
 
-def facts_of(match: Match, target: Target, *, path: str, format_: str, late: bool = False) -> PretrainFacts:
+def facts_of(match: Match, target: Target, *, path: str, file: CheckpointFile, late: bool = False) -> PretrainFacts:
     """Verdict, numbers, blocks, reason and fix of a comparison.
 
     Args:
         match: the best candidate and its comparison.
         target: what it was compared with.
         path: of the checkpoint, as given.
-        format_: of the checkpoint, as in ``CheckpointFile``.
+        file: what was read: in a folder, the one that a line of code has to name.
         late: updates were made since the load.
     """
     comparison = match.comparison
@@ -117,21 +121,28 @@ def facts_of(match: Match, target: Target, *, path: str, format_: str, late: boo
         head_mismatch=owners(comparison.having("head")),
         new_parts=owners(comparison.having("new")),
         reason=explain(verdict, comparison, module, untrained=untrained, late=late),
-        fix=_fix(match, target, path, format_) if verdict in {NOT_LOADED, PARTLY} else None,
+        fix=_fix(match, target, file) if verdict in {NOT_LOADED, PARTLY} else None,
     )
 
 
 def _scope(comparison: Comparison) -> str:
-    """The part of the compared module that the checkpoint is for, where names point to one part."""
-    prefixes = {ours for _, ours in comparison.alignment.prefixes[:1]}
-    return prefixes.pop() if len(prefixes) == 1 else ""
+    """The smallest part of the compared module that holds what the checkpoint is for; names that meet by chance apart."""
+    rows = comparison.having("equal", "different", "shape")
+    named, found = [row for row in rows if not row.by_content], [row for row in rows if row.by_content]
+    total = sum(row.numel for row in rows)
+    shares = {p: sum(row.numel for row in named if under(row.name, [p])) for _, p in comparison.alignment.prefixes}
+    parts = [p.split(".") for p, share in shares.items() if share >= MIN_COVER * total]
+    if sum(row.numel for row in found) >= MIN_COVER * total:
+        parts += [parent(row.name).split(".") for row in found]
+    same = itertools.takewhile(lambda tokens: len(set(tokens)) == 1, zip(*parts, strict=False))
+    return ".".join(tokens[0] for tokens in same)
 
 
-def _fix(match: Match, target: Target, path: str, format_: str) -> str | None:
+def _fix(match: Match, target: Target, file: CheckpointFile) -> str | None:
     return suggest_fix(
         Situation(
-            path=path,
-            format=format_,
+            path=file.path,
+            format=file.format,
             candidate=match.candidate,
             comparison=match.comparison,
             checkpoint=match.checkpoint,

@@ -10,20 +10,21 @@ from math import prod
 
 from torch import Tensor
 
-from lightning_diag.checkpoints.align import Alignment, align, under
+from lightning_diag.checkpoints.align import Alignment, align, is_reshape, under
 from lightning_diag.checkpoints.comparison import Comparison, Row, Status
 from lightning_diag.checkpoints.content import (
-    LOWER,
     Pair,
-    content_key,
     differ_in_full,
     distance,
     equal_precision,
     is_constant,
     is_pruned,
     is_scaled,
+    is_sine_table,
 )
 from lightning_diag.checkpoints.expected import new_parts, other_heads
+from lightning_diag.checkpoints.lookup import find_by_content, find_reordered
+from lightning_diag.checkpoints.names import is_added
 from lightning_diag.checkpoints.samples import SAMPLES, pick, sample_index, take_samples
 from lightning_diag.checkpoints.sides import Side, make_sides
 from lightning_diag.checkpoints.stacked import find_stacked
@@ -77,7 +78,9 @@ def compare_sides(checkpoint: Side, model: Side, *, full: bool, lightning_module
     """:func:`compare` for sides whose samples were taken already."""
     alignment = align(checkpoint.shapes, model.shapes, lru_cache(maxsize=None)(_same_content(checkpoint, model)))
     rows = [_row_by_name(name, alignment.pairs.get(name), checkpoint, model) for name in model.weights]
-    rows = find_stacked(_find_by_content(rows, checkpoint, model), alignment.pairs.values(), checkpoint, model)
+    rows = find_stacked(find_by_content(rows, checkpoint, model), alignment.pairs.values(), checkpoint, model)
+    if full:
+        rows = find_reordered(rows, checkpoint, model)
     rows = _merge_tied(rows, model)
     rows = _set_aside(rows, alignment, checkpoint, model, lightning_module=lightning_module)
     if full:
@@ -99,10 +102,14 @@ def _row_by_name(name: str, source: str | None, checkpoint: Side, model: Side) -
     if source is None:
         return row
     same_shape = checkpoint.shape(source) == model.shape(name)
-    if same_shape:
-        row = _row_same_shape(row, checkpoint.samples[source], source in checkpoint.constant, model)
+    if same_shape or is_reshape(checkpoint.shape(source), model.shape(name)):
+        found = _row_same_shape(
+            row, checkpoint.tensors[source], checkpoint.samples[source], source in checkpoint.constant, model
+        )
+        if same_shape or found.status == "equal":
+            row = replace(found, reshaped=not same_shape)
     if row.status == "equal" or name in model.constant:
-        return row if same_shape else replace(row, status="shape")
+        return row if same_shape or row.reshaped else replace(row, status="shape")
     if turned := _row_turned(row, checkpoint.tensors[source], model):
         return turned
     return row if same_shape else _row_other_rows(row, checkpoint.tensors[source], model)
@@ -135,10 +142,10 @@ def _row_other_rows(row: Row, source: Tensor, model: Side) -> Row:
     return replace(row, status="equal" if equal else "shape", distance=distance(theirs, ours, row.numel))
 
 
-def _row_same_shape(row: Row, theirs: Tensor, constant: bool, model: Side) -> Row:
+def _row_same_shape(row: Row, source: Tensor, theirs: Tensor, constant: bool, model: Side) -> Row:
     ours = model.samples[row.name]
     equal = equal_precision(theirs, ours) is not None
-    if constant and row.name in model.constant and equal:
+    if equal and ((constant and row.name in model.constant) or is_sine_table(source, theirs)):
         return replace(row, status="uninformative")
     reset = row.name in model.constant and not constant
     pruned = not equal and not reset and is_pruned(theirs, ours)
@@ -159,52 +166,6 @@ def _row_same_shape(row: Row, theirs: Tensor, constant: bool, model: Side) -> Ro
 def _outputs(row: Row, model: Side) -> Tensor:
     """First index of each sample."""
     return sample_index(row.numel, model.count) // (row.numel // model.shape(row.name)[0])
-
-
-def _find_by_content(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
-    """Look up, by shape and values, every weight whose counterpart by name is absent or different."""
-    open_rows = [row for row in rows if row.status in ("different", "shape", "missing")]
-    wanted = {row.name for row in open_rows} - model.constant
-    spent = {row.source for row in rows if row.status == "equal"}
-    index: dict[tuple[object, ...], str] = {}
-    for source in reversed([s for s in checkpoint.weights if s not in spent and s not in checkpoint.constant]):
-        values = checkpoint.samples[source]
-        for dtype in dict.fromkeys((values.dtype, *LOWER)):
-            index[content_key(checkpoint.shape(source), values, dtype)] = source
-    found = [_looked_up(row, index, checkpoint, model) if row.name in wanted else row for row in rows]
-    return _undo_permutations(rows, found, checkpoint)
-
-
-def _undo_permutations(before: list[Row], found: list[Row], checkpoint: Side) -> list[Row]:
-    """Weights of another layer are loaded only where layers keep their order (a student of every second layer).
-
-    Blocks loaded in reverse, or by ``zip`` over names in another order, hold the right numbers in the wrong places.
-    """
-    position = {name: i for i, name in enumerate(checkpoint.weights)}
-    last: dict[tuple[object, ...], int] = {}
-    wrong: set[tuple[object, ...]] = set()
-    for old, new in zip(before, found, strict=True):
-        if new.status == "equal" and new.source:
-            kind = (checkpoint.shape(new.source), new.name.rpartition(".")[2])
-            if new.by_content and old.source and position[new.source] < last.get(kind, -1):
-                wrong.add(kind)
-            last[kind] = max(position[new.source], last.get(kind, -1))
-    return [
-        replace(old, misplaced=True)
-        if new.by_content and old.source and (checkpoint.shape(str(new.source)), new.name.rpartition(".")[2]) in wrong
-        else new
-        for old, new in zip(before, found, strict=True)
-    ]
-
-
-def _looked_up(row: Row, index: Mapping[tuple[object, ...], str], checkpoint: Side, model: Side) -> Row:
-    values = model.samples[row.name]
-    for dtype in dict.fromkeys((values.dtype, *LOWER)):
-        source = index.get(content_key(model.shape(row.name), values, dtype))
-        if source is not None and equal_precision(checkpoint.samples[source], values) is not None:
-            gap = distance(checkpoint.samples[source], values, row.numel)
-            return replace(row, source=source, status="equal", by_content=True, reset=False, distance=gap)
-    return row
 
 
 def _merge_tied(rows: list[Row], model: Side) -> list[Row]:
@@ -237,6 +198,8 @@ def _set_aside(
         shapes=model.shapes,
         lightning_module=lightning_module,
     )
+    if 2 * sum(map(is_added, checkpoint.weights)) > len(checkpoint.weights):  # the file of an adapter, without the base
+        new |= {name for name in missing if not is_added(name)}
     heads = other_heads(order, reshaped, [name for name in matched if name not in reshaped])
     return [replace(r, status="new" if r.name in new else "head" if r.name in heads else r.status) for r in rows]
 
@@ -248,15 +211,16 @@ def _spare_shapes(rows: list[Row], checkpoint: Side) -> Counter[tuple[int, ...]]
 
 def _prove(rows: list[Row], checkpoint: Side, model: Side) -> list[Row]:
     """Compare every value of the tensors whose samples agree."""
-    todo = [r for r in rows if r.status == "equal" and not (r.turned or r.stacked or r.pruned or r.scaled) and r.source]
-    todo = [r for r in todo if checkpoint.shape(str(r.source)) == model.shape(r.name)]
+    todo = [r for r in rows if r.status == "equal" and not r.is_changed and r.source]
+    todo = [r for r in todo if r.reshaped or checkpoint.shape(str(r.source)) == model.shape(r.name)]
     whole = {r.name for r in todo if r.numel <= model.count}  # all their values were compared already
     todo = [r for r in todo if r.name not in whole]
     pairs = []
     for row in todo:
         precision = equal_precision(checkpoint.samples[str(row.source)], model.samples[row.name])
         ours = model.tensors[row.name].detach()
-        theirs, sums = checkpoint.tensors[str(row.source)], model.sums.get(row.name)
+        theirs = checkpoint.tensors[str(row.source)].reshape(ours.shape)
+        sums = model.sums.get(row.name)
         pairs.append(Pair(theirs, ours, precision or ours.dtype, sums))
     exact = whole | {row.name for row, differs in zip(todo, differ_in_full(pairs), strict=True) if not differs}
     tried = whole | {row.name for row in todo}

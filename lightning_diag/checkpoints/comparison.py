@@ -23,9 +23,10 @@ class Row:
         by_content: found under another name by its values; misplaced: so, but in another layer than the names say, and not
             in the order of the checkpoint; exact: whether every value agrees, None where samples alone
             were compared.
-        turned: stored the other way round in the checkpoint; stacked: a part of one of its tensors, or several of them;
-        pruned: its values are the checkpoint's or zero;
-            scaled: the checkpoint's times a factor per output.
+        turned: stored the other way round in the checkpoint; reshaped: in another shape; stacked: a part of one of its
+            tensors, or several of them; pruned: its values are the checkpoint's or zero; scaled: the checkpoint's times a
+            factor per output.
+        reordered: its rows are the checkpoint's in another order.
         reset: constant in the model though not in the checkpoint, as a fresh norm layer is.
         matrix: two dimensions or more.
         distance: of the two, from samples; None where they cannot be compared.
@@ -39,12 +40,19 @@ class Row:
     misplaced: bool = False
     exact: bool | None = None
     turned: bool = False
+    reshaped: bool = False
     stacked: bool = False
     pruned: bool = False
     scaled: bool = False
+    reordered: bool = False
     reset: bool = False
     matrix: bool = True
     distance: Distance | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        """Equal, but not value by value at the same place."""
+        return self.turned or self.stacked or self.pruned or self.scaled or self.reordered
 
 
 @dataclass(frozen=True, kw_only=True)

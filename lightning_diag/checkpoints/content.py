@@ -80,6 +80,24 @@ def is_scaled(theirs: Tensor, ours: Tensor, row: Tensor) -> bool:
     return bool(count[told].sum() > len(x) / 2 and (angles > 1 - 1e-6).all())
 
 
+def is_sine_table(tensor: Tensor, samples: Tensor) -> bool:
+    """Whether a table of positions is made of sines and cosines: computed, so the same in a network that nothing was loaded into.
+
+    Each angle gives ``sin^2 + cos^2 = 1`` somewhere in its row, so the squares of a row of ``d`` values add up to ``d / 2`` (or
+    to 0, in the row of a class token), in whatever order they stand.
+
+    Args:
+        tensor: on the CPU.
+        samples: of it; only where they look like it the rest is read.
+    """
+    some = samples.float()
+    if tensor.dim() < 2 or not (some.abs() <= 1).all() or abs(float(some.square().mean()) - 0.5) > 0.2:
+        return False
+    squares = tensor.float().square().mean(-1)
+    near = (squares - 0.5).abs() < 0.01
+    return bool((near | (squares == 0)).all()) and bool(near.any())
+
+
 def is_constant(values: Tensor) -> bool:
     """Whether all values are the same number; also true for fewer than two."""
     return values.numel() < 2 or bool((values == values[0]).all())
@@ -113,7 +131,7 @@ def differ_in_full(pairs: Sequence[Pair]) -> list[bool]:
     open_pairs = [pair for pair, answer in zip(pairs, answers, strict=True) if answer is None]
     rounded = iter(fetch([row_sums(pair.model.to(pair.precision)) for pair in open_pairs]))
     return [
-        not torch.equal(next(rounded), _sums_as(pair.checkpoint, pair.precision)) if answer is None else answer
+        not torch.equal(next(rounded), sums_as(pair.checkpoint, pair.precision)) if answer is None else answer
         for pair, answer in zip(pairs, answers, strict=True)
     ]
 
@@ -122,7 +140,7 @@ def _differs(pair: Pair) -> bool | None:
     """None where only the device can tell."""
     theirs, ours = pair.checkpoint, pair.model
     if pair.sums is not None:
-        if torch.equal(_sums_as(theirs, pair.precision, ours.dtype), pair.sums):
+        if torch.equal(sums_as(theirs, pair.precision, ours.dtype), pair.sums):
             return False
         return True if pair.precision == ours.dtype else None
     if theirs.dtype == ours.dtype == pair.precision and torch.equal(theirs, ours):
@@ -130,7 +148,7 @@ def _differs(pair: Pair) -> bool | None:
     return not all(_same(x.to(pair.precision), y.to(pair.precision)) for x, y in _chunks(theirs, ours))
 
 
-def _sums_as(tensor: Tensor, *dtypes: torch.dtype) -> Tensor:
+def sums_as(tensor: Tensor, *dtypes: torch.dtype) -> Tensor:
     """:func:`row_sums` after casts."""
     parts = []
     for part, _ in _chunks(tensor, tensor):

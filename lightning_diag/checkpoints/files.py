@@ -64,7 +64,7 @@ def verify_files(
     )
     candidates = candidates_of(first, key)
     results = [
-        facts_of(best_match(candidates, target), target, path=str(checkpoint), format_=first.format)
+        facts_of(best_match(candidates, target), target, path=str(checkpoint), file=first)
         for target in _targets(second, module)
     ]
     return max(results, key=lambda facts: ((facts.equal or 0.0) * (facts.parameters or 0), facts.aligned or 0.0))

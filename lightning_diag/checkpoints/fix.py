@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.checkpoints.comparison import Comparison, Row, Status
-from lightning_diag.checkpoints.names import WRAPPERS, parent
+from lightning_diag.checkpoints.names import ADAPTED, ADAPTERS, WRAPPERS, parent
 from lightning_diag.checkpoints.nested import Candidate
 from lightning_diag.checkpoints.sides import Side
 
 ENOUGH = 0.95
-"""Share of the expected weights that the line must fill, else it is not shown (the share that counts as *loaded*)."""
+"""Share of the fitting weights that the line must fill, else it is not shown (the share that counts as *loaded*)."""
+
+_FEW = 0.5
+"""Share of names that fit below which their order is trusted more."""
 
 _NORMS = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
 
@@ -26,7 +30,7 @@ class Situation:
     """All that a line of code depends on.
 
     Attributes:
-        path: of the checkpoint, as given; format: as in ``CheckpointFile``.
+        path: of the file, or of the folder or index that its reader takes; format: as in ``CheckpointFile``.
         candidate: the state dict that fits best; comparison: of it with the module.
         checkpoint, model: both sides (for the original names).
         names: shapes of all parameters and persistent buffers of the root module by full name; root: dotted path from
@@ -44,25 +48,38 @@ class Situation:
 
 
 def suggest_fix(situation: Situation) -> str | None:
-    """A line that fills at least :data:`ENOUGH` of the expected weights of ``model``, or None when no line does.
+    """A line that fills at least :data:`ENOUGH` of the weights of ``model`` whose shape allows it, or None when none does.
 
-    The line is evaluated, as it stands, on a copy of the module's names and shapes on the meta device.
+    The line is evaluated, as it stands, on a copy of the module's names and shapes on the meta device. Where the checkpoint
+    lacks some names, it is enough to fill those that it has; where it lacks most, tensors go by order and shape. There is no
+    line where most weights have another shape, or where all that it could load is in.
     """
-    for line in _lines(situation):
-        if _fills(line, situation) >= ENOUGH * situation.comparison.expected:
-            return line
-    return None
+    found = situation.comparison
+    named = sum(row.numel for row in found.having("equal", "different") if not (row.reshaped or row.by_content))
+    fitting = found.expected - sum(row.numel for row in found.rows if row.status == "shape" or row.reshaped)
+    if 2 * fitting < found.expected or not found.having("different", "missing", "new"):
+        return None
+    by_name = [(line, _fills(line, situation)) for line in _by_name(situation)]
+    by_order = _by_order(situation)
+    choices = [line for line, filled in by_name if filled >= ENOUGH * fitting]
+    if not choices and found.aligned < _FEW and _fills(by_order, situation) >= ENOUGH * fitting:
+        choices = [by_order]
+    if found.having("different"):
+        choices += [line for line, filled in by_name if filled >= max(ENOUGH * named, 0.5 * found.expected)]
+    return choices[0] if choices else None
 
 
-def _lines(situation: Situation) -> Iterable[str]:
+def _by_name(situation: Situation) -> Iterable[str]:
     groups = _groups(situation)
     source = _source(situation)
-    if groups:
-        for strict in ("", ", strict=False"):
-            yield "; ".join(_line(group, source, situation, strict) for group in groups)
+    for strict in ("", ", strict=False") if groups else ():
+        yield "; ".join(_line(group, source, situation, strict) for group in groups)
+
+
+def _by_order(situation: Situation) -> str:
     target = _access(situation.root)
-    by_order = f"zip({target}.state_dict().items(), {source}.values()) if old.shape == v.shape"
-    yield f"{target}.load_state_dict({{k: v for (k, old), v in {by_order}}}, strict=False)"
+    pairs = f"zip({target}.state_dict().items(), {_source(situation)}.values()) if old.shape == v.shape"
+    return f"{target}.load_state_dict({{k: v for (k, old), v in {pairs}}}, strict=False)"
 
 
 @dataclass(frozen=True)
@@ -138,10 +155,21 @@ def _key(group: _Group, situation: Situation) -> str:
     for wrapper in sorted(WRAPPERS):
         if _has_token(theirs, wrapper) and not _has_token(ours, wrapper):
             key += f".replace({wrapper + '.'!r}, '')"
+    there, here = _adapted(theirs), _adapted(ours)
+    for layer, between in sorted(here if not there else ()):
+        key += f".replace({layer + '.'!r}, {f'{layer}.{between}.'!r})"
+    for layer, between in sorted(there if not here else ()):
+        key += f".replace({f'{layer}.{between}.'!r}, {layer + '.'!r})"
     for old, new in (*_NORMS, *((new, old) for old, new in _NORMS)):
         if any(name.endswith(old) for name in theirs) and any(name.endswith(new) for name in ours):
             key += f".replace({old!r}, {new!r})"
     return key
+
+
+def _adapted(names: Iterable[str]) -> set[tuple[str, str]]:
+    """``("q_proj", "base_layer")``, ``("lora_A", "default")``: what adapters put between a layer and its weight."""
+    pairs = {pair for name in names for pair in itertools.pairwise(name.split(".")[:-1])}
+    return {(a, b) for a, b in pairs if b in ADAPTED or a in ADAPTERS}
 
 
 def _has_token(names: Iterable[str], token: str) -> bool:
@@ -151,7 +179,8 @@ def _has_token(names: Iterable[str], token: str) -> bool:
 def _condition(group: _Group, situation: Situation) -> str:
     """Leave out what is not under the prefix, and the tensors that would not fit."""
     names = situation.checkpoint.original
-    unfit = [names[str(row.source)] for row in situation.comparison.having("head", "shape") if row.source in names]
+    misshapen = [r for r in situation.comparison.rows if r.status in ("head", "shape") or r.reshaped]
+    unfit = [names[str(row.source)] for row in misshapen if row.source in names]
     fit = [names[str(row.source)] for row in group.rows]
     starts = tuple(dict.fromkeys(_exclusion(name, fit) for name in unfit if name.startswith(group.prefix)))
     conditions = []
@@ -182,7 +211,7 @@ def _fills(line: str, situation: Situation) -> int:
     statuses: tuple[Status, ...] = ("equal", "different", "shape", "missing")
     if not situation.comparison.alignment.prefixes:  # no name fits, so nothing says what is new
         statuses = (*statuses, "new")
-    wanted = situation.comparison.having(*statuses)
+    wanted = [row for row in situation.comparison.having(*statuses) if not row.reshaped]
     return sum(row.numel for row in wanted if path + situation.model.original[row.name] in loaded)
 
 

@@ -16,11 +16,17 @@ WRAPPERS = frozenset(
 STATISTICS = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 """Buffers of normalisation layers: they say whether a model was trained, and are no proof that weights were loaded."""
 
-FIXED = frozenset({"inv_freq", "pe", "position_ids", "token_type_ids", "attn_mask", "mel_filters", "window"})
+FIXED = frozenset({"inv_freq", "pe", "position_ids", "token_type_ids", "attn_mask", "mel_filters", "melW", "window"})
 """Buffers that the code computes: equal in every instance, so no proof either. Needed where only names are known."""
+
+FOURIER = frozenset({"conv_real", "conv_imag"})
+"""Layers of spectrogram front ends (torchlibrosa) whose kernels are computed, though they are parameters."""
 
 ADAPTED = frozenset({"base_layer"})
 """Names that low-rank adapters (peft) put between a layer and its weight."""
+
+ADAPTERS = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"})
+"""Parts of an adapter; in the model, not in its file, the adapter's name (``default``) stands after them."""
 
 HEAD_WORDS = frozenset(
     {
@@ -58,6 +64,7 @@ def _canonical(name: str, given: Collection[str]) -> str:
         tokens[-1] = tokens[-1][:-5]
     if len(tokens) > 1:
         tokens = [part for part in tokens if part not in ADAPTED] or tokens
+        tokens = [t for i, t in enumerate(tokens) if not (0 < i < len(tokens) - 1 and tokens[i - 1] in ADAPTERS)]
         leaf, sibling = _LEAVES.get(tokens[-1], (tokens[-1], ""))
         if not sibling or f"{parent(name)}.{sibling}" in given:
             tokens[-1] = leaf
@@ -65,9 +72,9 @@ def _canonical(name: str, given: Collection[str]) -> str:
 
 
 def is_statistic(name: str) -> bool:
-    """Whether a tensor of this name is a running statistic or a buffer that the code computes."""
-    leaf = name.rpartition(".")[2]
-    return leaf in STATISTICS or leaf in FIXED
+    """Whether a tensor of this name is a running statistic or something that the code computes."""
+    owner, _, leaf = name.rpartition(".")
+    return leaf in STATISTICS or leaf in FIXED or owner.rpartition(".")[2] in FOURIER
 
 
 def parent(name: str) -> str:

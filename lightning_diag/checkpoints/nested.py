@@ -48,6 +48,8 @@ def find_state_dicts(tree: Any, key: str | None = None) -> list[Candidate]:
         CheckpointError: there is no tensor in the checkpoint, or nothing under ``key``.
     """
     found = sorted(_walk(tree, ()), key=lambda c: -sum(t.numel() for t in c.state.values()))
+    if isinstance(tree, torch.Tensor):
+        raise CheckpointError(f"one tensor of shape {tuple(tree.shape)} without a name; save a dict, {{name: tensor}}.")
     if not found:
         raise CheckpointError("the checkpoint holds no tensors.")
     if key is None:

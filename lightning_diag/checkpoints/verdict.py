@@ -157,6 +157,16 @@ def explain(verdict: str, comparison: Comparison, module: str, *, untrained: boo
     )
     parts = [f"{head}{_because(verdict, comparison, late=late)}."]
     parts += _asides(comparison)
+    if (misshapen := owners(comparison.having("shape"))) and not _is_misshapen(comparison):
+        listed = verdict == PARTLY and set(misshapen) == set(_lacking(comparison))
+        one = "It has" if listed else f"{_listed(misshapen)} has"
+        many = "They have" if listed else f"{_listed(misshapen)} have"
+        parts.append(
+            f"{one if len(misshapen) == 1 else many} another shape in the checkpoint: no line of code loads that."
+        )
+    if verdict == NOT_LOADED and comparison.alignment.prefixes and (gaps := owners(comparison.having("missing"))):
+        have = "has" if len(gaps) == 1 else "have"
+        parts.append(f"{_listed(gaps)} {have} no counterpart of that name in the checkpoint.")
     if untrained and verdict != CANNOT_TELL:
         parts.append(
             "The checkpoint itself looks freshly initialised: all its norm layers are at their initial values."
@@ -201,7 +211,7 @@ def _why_unknown(comparison: Comparison, *, late: bool) -> str:
 
 def _why_not(comparison: Comparison) -> str:
     wrong = comparison.having("shape")
-    if wrong and comparison.numel("shape") >= 0.5 * comparison.expected:
+    if _is_misshapen(comparison):
         return f"; {len(wrong)} tensors have another shape in the checkpoint ({_listed(owners(wrong))})"
     cosine = comparison.distance.cosine
     if cosine is not None and cosine > LIMITS.related:
@@ -211,19 +221,29 @@ def _why_not(comparison: Comparison) -> str:
     return "; the names do not fit as they are"
 
 
+def _is_misshapen(comparison: Comparison) -> bool:
+    return comparison.numel("shape") >= 0.5 * comparison.expected
+
+
 def _asides(comparison: Comparison) -> list[str]:
     parts = []
     if heads := owners(comparison.having("head")):
-        parts.append(f"{_listed(heads)} has another number of outputs than in the checkpoint, as a new head should.")
+        have = "has" if len(heads) == 1 else "have"
+        parts.append(f"{_listed(heads)} {have} another number of outputs than in the checkpoint, as a new head should.")
     if new := comparison.having("new"):
         share = comparison.numel("new") / max(1, comparison.model_numel)
-        known = "is not in the checkpoint" if comparison.alignment.prefixes else "was not found by its values"
+        one = len(owners(new)) == 1
+        known = "not in the checkpoint" if comparison.alignment.prefixes else "not found by value"
+        known = f"{'is' if one else 'are'} {known}"
         parts.append(f"{_listed(owners(new))} ({percent(share)} of the module) {known}.")
     moved = [row for row in comparison.having("equal") if row.by_content]
     if wrong := [row for row in comparison.rows if row.misplaced]:
         parts.append(f"{len(wrong)} tensors hold weights of other layers of the checkpoint, out of order.")
     if moved:
-        parts.append(f"{len(moved)} tensors were found by their values under other names.")
+        what = "1 tensor was found by its values under another name"
+        parts.append(
+            f"{len(moved)} tensors were found by their values under other names." if len(moved) > 1 else f"{what}."
+        )
     parts += _forms(comparison.having("equal"))
     return parts
 
@@ -233,6 +253,8 @@ def _forms(rows: tuple[Row, ...]) -> list[str]:
     forms = {
         "equal in all sampled values, but not in every value": [row for row in rows if row.exact is False],
         "stored the other way round in the checkpoint": [row for row in rows if row.turned],
+        "stored in another shape in the checkpoint": [row for row in rows if row.reshaped],
+        "the checkpoint's, the rows in another order": [row for row in rows if row.reordered],
         "stacked on one side and apart on the other": [row for row in rows if row.stacked],
         "the checkpoint's times a factor per output (batch norm folded in)": [row for row in rows if row.scaled],
         "pruned: their values are the checkpoint's or zero": [row for row in rows if row.pruned],

@@ -162,7 +162,7 @@ class LoadVerification:
         target: Target = replace(target_of(root, self.module), statistics=self._statistics(root))
         candidates = localise(candidates_of(file, self.key), root)
         match = best_match(candidates, target, full=full, count=self.samples)
-        return facts_of(match, target, path=path, format_=file.format, late=late), match
+        return facts_of(match, target, path=path, file=file, late=late), match
 
     def _without_checkpoint(self, root: nn.Module) -> PretrainFacts:
         fresh = self._fresh if self._watch is not None else looks_fresh(_locals(submodule(root, self.module)))

@@ -69,14 +69,20 @@ def of(count: Count) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent where that stays readable: ``0.0005``, ``2.02``, ``1,234``."""
+    """Three significant digits, without an exponent where that stays readable: ``0.0005``, ``2.02``, ``1,234``, ``1e-5``."""
     if not math.isfinite(value):
         return {True: "NaN", False: "infinite"}[math.isnan(value)]
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.2g}"
-    return f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) < 1e6 else _short(f"{value:.2g}")
+    return _short(f"{value:.3g}")
+
+
+def _short(text: str) -> str:
+    """``1e-05`` as ``1e-5``."""
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else text
 
 
 def p(value: float) -> str:

@@ -7,6 +7,7 @@ from lightning_diag.findings import NotEstablished
 from lightning_diag.history import ClassRow, Count, Paired, RunHistory
 from lightning_diag.rules.best_weights import start_is_best
 from lightning_diag.rules.falls import Fall, fall, start
+from lightning_diag.rules.falls import best as chosen
 from lightning_diag.rules.reading import best_count, counts
 from lightning_diag.words import listed, of, p, percent, points
 
@@ -42,7 +43,9 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     )
     reason = f"{of(best)} in epoch {found.epoch} against {of(last)} at the end, {found.chance}"
     if found.paired is None:
-        reason, needed = reason + _at_best_paired(found), _enough(best.rate, last.rate, best.rate - last.rate)
+        at_best, helps = _at_best_paired(found)
+        reason = f"{reason} (Fisher's exact test){at_best}"
+        needed = _enough(best.rate, last.rate) + (", or predictions paired by sample" if helps else "")
     else:
         reason, needed = f"{reason} (paired, exact McNemar)", _enough_pairs(found.paired, best.rate - last.rate)
     return NotEstablished(
@@ -50,20 +53,22 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     )
 
 
-def _at_best_paired(found: Fall) -> str:
-    """The smallest p-value that pairs could give: all changes in one direction."""
+def _at_best_paired(found: Fall) -> tuple[str, bool]:
+    """The smallest p-value that pairs of these samples could give, all changes in one direction; whether it would do."""
     if found.then.n != found.now.n:
-        return " (Fisher's exact test)"
+        return "", True
     lost = found.then.k - found.now.k
-    at_best = statistics.corrected(statistics.mcnemar(0, lost), found.looks)
-    return f" (Fisher's exact test); at best {p(at_best)} if all {lost} changed samples are losses"
+    least = statistics.corrected(statistics.mcnemar(0, lost), found.looks)
+    if least < ALPHA:
+        return f"; at best {p(least)} if all {lost} changed samples are losses", True
+    return f"; pairing these samples could not settle it ({p(least)} at best)", False
 
 
-def _enough(first: float, second: float, drop: float) -> str:
+def _enough(first: float, second: float) -> str:
     about = statistics.rounded_up(statistics.samples_needed(first, second))
     return (
         f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples (a difference of "
-        f"{points(drop)}, power 80 %), or predictions paired by sample"
+        f"{points(first - second)}, power 80 %)"
     )
 
 
@@ -98,7 +103,7 @@ def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
 
 def _best_epoch(history: RunHistory) -> NotEstablished | None:
     best, looks = best_count(history, "val"), len(counts(history, "val"))
-    if best is None or start_is_best(history):  # nobody would choose it
+    if best is None or start_is_best(history) or best != chosen(history):  # nobody would choose it
         return None
     lines, bias = history.context.task == "ctc", statistics.best_of_bias(best[1].n, best[1].rate, looks)
     if bias < LARGE_BIAS:

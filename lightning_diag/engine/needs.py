@@ -64,14 +64,22 @@ def missing(rule: Rule, history: RunHistory) -> str | None:
         return "no epoch was finished"  # (pretrained weights are judged before the first update, and may end the run there)
     for need in rule.needs:
         if not any(_present(option, history) for option in need.split("|")):
-            return _reason_in_log(need) if history.foreign else _reason(need.split("|")[0], history)
+            return _reason_in_log(need, history) if history.foreign else _reason(need.split("|")[0], history)
     return _too_short(rule, history)
 
 
-def _reason_in_log(need: str) -> str:
+def _uncounted(need: str, history: RunHistory) -> str:
+    """Why an accuracy of a log was not counted: it is not in the log, or it is no count."""
+    stage = need.removeprefix("stage:")
+    if len(history.series(f"{stage}/acc")):
+        return UNCOUNTED[need]
+    return f"the log holds no {'training' if stage == 'train' else 'validation'} accuracy"
+
+
+def _reason_in_log(need: str, history: RunHistory) -> str:
     """Why a need is not met by a log: it lacks a column, a size that the user can give, or what no log has."""
     options = need.split("|")
-    counted = next((UNCOUNTED[option] for option in options if option in UNCOUNTED), None)
+    counted = next((_uncounted(option, history) for option in options if option in UNCOUNTED), None)
     plain = next((option for option in options if option in FROM_LOGS), None)
     return counted or (_reason(plain) if plain else NOT_IN_LOGS)
 

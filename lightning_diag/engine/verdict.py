@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from lightning_diag.findings import Clear, Finding, NotChecked
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.reading import best_count
-from lightning_diag.words import number, of
+from lightning_diag.rules.falls import best
+from lightning_diag.words import number, of, title
 
 LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
@@ -56,13 +56,15 @@ def _healthy(
 
 
 def _best_text(history: RunHistory) -> str:
-    counted = best_count(history, "val")
+    counted = best(history)
+    if counted and history.context.task == "ctc":
+        return f"{of(counted[1])} validation lines were decoded without an error in epoch {counted[0]}; "
     if counted:
         return f"validation reached {of(counted[1])} in epoch {counted[0]}; "
     monitored = history.monitored()
-    best = history.series(monitored[0]).best(monitored[1]) if monitored else None
-    if not monitored or not best:
+    found = history.series(monitored[0]).best(monitored[1]) if monitored else None
+    if not monitored or not found:
         return ""
-    if monitored[0] == "val/acc" and 0 <= best[1] <= 1:
-        return f"validation reached {100 * best[1]:.3g} % in epoch {best[0]}; "
-    return f"the best {monitored[0]} was {number(best[1])} in epoch {best[0]}; "
+    if monitored[0] == "val/acc" and 0 <= found[1] <= 1:
+        return f"validation reached {100 * found[1]:.3g} % in epoch {found[0]}; "
+    return f"the best {title(monitored[0])} was {number(found[1])} in epoch {found[0]}; "

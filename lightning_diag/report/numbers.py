@@ -43,12 +43,8 @@ def _scientific(value: float, digits: int) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A learning rate or weight decay: two or three digits, ``5e-4``, ``0.001``, ``0.1``."""
-    if value is None or not math.isfinite(value) or value == 0:
-        return MISSING if value is None else significant(value)
-    if 1e-3 <= abs(value) < 1e3:
-        return f"{value:.3g}"
-    return _scientific(value, 3)
+    """A learning rate or weight decay as sentences write it: ``0.0005``, ``0.1``, ``1e-5``."""
+    return MISSING if value is None else words.number(value)
 
 
 def percent(fraction: float | None, n: int | None = None) -> str:

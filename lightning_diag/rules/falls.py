@@ -57,13 +57,14 @@ def fall(history: RunHistory) -> Fall | None:
 
     *Best* is the epoch that the whole report calls so where accuracy was counted in it, else the best accuracy.
     """
-    begun, best = start(history), _best(history)
-    if begun is not None and (best is None or begun[0] == best[0] or begun[1].rate >= best[1].rate):
+    begun, chosen = start(history), best(history)
+    if begun is not None and (chosen is None or begun[0] == chosen[0] or begun[1].rate >= chosen[1].rate):
         return fall_since_start(history)
-    return _fall(history, best, len(counts(history, "val")) - 1)
+    return _fall(history, chosen, len(counts(history, "val")) - 1)
 
 
-def _best(history: RunHistory) -> tuple[int, Count] | None:
+def best(history: RunHistory) -> tuple[int, Count] | None:
+    """(epoch, accuracy) of the epoch that the whole report calls the best; the best accuracy where none was counted in it."""
     record = history.best_record()
     stage = record.stages.get("val") if record is not None else None
     if record is None or stage is None or not stage.correct:

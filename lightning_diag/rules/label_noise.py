@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.best_weights import best_weights
 from lightning_diag.rules.gaps import training_measure, validation_ahead
 from lightning_diag.rules.reading import counts, learned, stuck
 from lightning_diag.words import of, points
@@ -61,7 +62,7 @@ class LabelNoise(Rule):
             why="The model is right more often than its labels; trained longer, it memorises the wrong ones.",
             actions=(
                 "read the 50 training samples with the largest loss, with their labels",
-                "stop at the best validation epoch; label smoothing or a robust loss",
+                f"go on from {best_weights(history) or 'the best validation epoch'}; label smoothing or a robust loss",
                 "do not add capacity",
             ),
             next_test="have 50 random training samples labelled again: the share that changes is the noise",

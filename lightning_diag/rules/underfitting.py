@@ -71,7 +71,8 @@ class Underfitting(Rule):
 
     def _found(self, history: RunHistory, train: Count, val: Count | None) -> Finding:
         beside = f", validation {of(val)}" if val else ""
-        text = f"training levelled off at {of(train)}{beside}"
+        lines = " lines without an error" if history.context.task == "ctc" else ""
+        text = f"training levelled off at {of(train)}{lines}{beside}"
         size, samples = history.context.model.trainable, history.context.data.train.size
         room = bool(size and samples and size >= samples)
         nearest = history.context.data.train.nearest_same

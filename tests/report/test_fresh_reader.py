@@ -99,3 +99,33 @@ def test_limits_are_worth_knowing_and_explained_by_nothing():
     assert "LD602" in known
     assert "This explains" not in text
     assert "Not verified.\n" not in text
+
+
+def test_a_table_of_leaked_rates_says_so_and_weighs_no_luck():
+    data = DataFacts(train=SplitFacts(size=80, hashed=80, distinct=80), overlap=Count(k=98, n=140))
+    text = report(history({}, counts={"val": [(100, 140), (133, 140), (130, 140)]}, classes=10, data=data))
+    assert "Part of validation is also in training (LD603): on new samples these rates will be lower." in text
+    assert "partly luck" not in text
+
+
+def test_the_doubted_epoch_is_the_one_that_the_report_calls_best():
+    """Token errors are lowest in epoch 2; that epoch 1 decodes more whole lines chooses nothing."""
+    ter = {"ctc/val/ter": [0.9, 0.5, 0.4, 0.45], "val/loss": [3.0, 1.5, 1.2, 1.3]}
+    by_errors = {"task": "ctc", "monitor": "ctc/val/ter", "monitor_mode": "min"}
+    run = history(ter, counts={"val": [(0, 150), (12, 150), (9, 150), (10, 150)]}, **by_errors)
+    assert not [doubt for doubt in diagnose(run).not_established if "epoch 1" in doubt.claim + doubt.reason]
+    chosen = history(ter, counts={"val": [(0, 150), (9, 150), (12, 150), (10, 150)]}, **by_errors)
+    assert any("That epoch 2 decodes as many as 8 % of the lines" in d.claim for d in diagnose(chosen).not_established)
+
+
+def test_a_target_reached_by_the_best_of_many_is_not_called_surpassed_by_luck():
+    run = history(
+        {}, counts={"val": [(k, 400) for k in (360, 376, 365, 376, 376)]}, classes=4, target=Target(value=0.9)
+    )
+    table = report(run)
+    assert "| best and final | 4 (first in 1) | 376/400 = 94 %" in table
+    assert "reached; a true rate above it is established (p = 0.003)" in table
+    late = history(
+        {}, counts={"val": [(k, 400) for k in (360, 373, 365, 366, 362)]}, classes=4, target=Target(value=0.9)
+    )
+    assert "reached; a true rate above it is not established (p = 0.07 as the best of 5 evaluations)" in report(late)

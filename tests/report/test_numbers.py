@@ -29,8 +29,8 @@ def test_counts_with_intervals():
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (5e-4, "5e-4"),
-        (2.5e-4, "2.5e-4"),
+        (5e-4, "0.0005"),
+        (2.5e-4, "0.00025"),
         (0.001, "0.001"),
         (0.1, "0.1"),
         (1e-5, "1e-5"),

@@ -27,8 +27,11 @@ def test_seed1_does_not_claim_what_29_samples_cannot_carry() -> None:
     diagnosis = diagnose(seeds.seed1())
     worse = diagnosis.not_established[0]
     assert "72 % → 59 %" in worse.claim
-    assert "p = 0.41 (Fisher's exact test); at best p = 0.13" in worse.reason
+    assert worse.reason.endswith(
+        "p = 0.41 (Fisher's exact test); pairing these samples could not settle it (p = 0.13 at best)"
+    )
     assert "about 190 samples" in worse.needed
+    assert "paired" not in worse.needed.replace("unpaired", "")
 
 
 def test_seed1_establishes_the_gap_and_the_missed_target() -> None:

@@ -102,7 +102,7 @@ def _relations(view: View) -> list[str]:
     trainable, size = model.trainable, facts.train.size
     per_sample = (
         f"{numbers.significant(trainable / size, 2)} trainable parameters per training sample."
-        if trainable and size
+        if trainable and size and not view.diagnosis.finding("LD602")  # which says it
         else ""
     )
     near = f"Validation samples that nearly equal a training sample: {with_interval(facts.near_overlap)}."

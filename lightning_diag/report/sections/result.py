@@ -8,12 +8,20 @@ from lightning_diag.report.document import Block, Column, table
 from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
-from lightning_diag.statistics import best_of_bias, binomial
+from lightning_diag.statistics import best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
 from lightning_diag.words import title
 
 ESTABLISHED = 0.05
 """Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
+
+
+VOID = {
+    "LD608": "The validation labels are wrong (LD608): these rates do not say how good the model is, nor which epoch is best.",
+    "LD605": "Validation is the training set (LD605): these rates say how well it was memorised.",
+    "LD603": "Part of validation is also in training (LD603): on new samples these rates will be lower.",
+}
+"""Findings after which no interval and no test of this table means what it says."""
 
 
 def result(view: View) -> tuple[Block, ...]:
@@ -58,9 +66,8 @@ def _best(view: View) -> tuple[str, ...] | None:
     record = _best_record(view)
     if record is None or len(view.evaluated) < 2 or _final_is_best(view):
         return None
-    return _row(
-        view, _best_word(view), record, _against_target(view, view.count(record), record.values[view.metric[0]])
-    )
+    value, looks = record.values[view.metric[0]], len(view.evaluated)
+    return _row(view, _best_word(view), record, _against_target(view, view.count(record), value, looks))
 
 
 def _best_record(view: View) -> EpochRecord | None:
@@ -105,12 +112,13 @@ def _target(view: View) -> tuple[str, ...] | None:
     )
 
 
-def _against_target(view: View, count: Count | None, value: float) -> str:
+def _against_target(view: View, count: Count | None, value: float, looks: int = 1) -> str:
+    """A count against the target; ``looks`` evaluations were there to choose it from, which flatters it."""
     target = view.history.context.target
     if target is None or target.metric != view.metric[0]:
         return ""
     if _reached(target, value):
-        return "reached" if count is None else _reached_text(count, target)
+        return "reached" if count is None else _reached_text(count, target, looks)
     if count is None or count.n == 0:
         return "missed"
     p = binomial(count, target.value, "less")
@@ -123,10 +131,11 @@ def _reached(target: Target, value: float) -> bool:
     return value >= target.value if target.mode == "max" else value <= target.value
 
 
-def _reached_text(count: Count, target: Target) -> str:
-    p = binomial(count, target.value, "less")
+def _reached_text(count: Count, target: Target, looks: int) -> str:
+    p = corrected(binomial(count, target.value, "greater"), looks)
     how = "above it is established" if p < ESTABLISHED else "above it is not established"
-    return f"reached; a true rate {how} ({p_text(p)})"
+    chosen = f" as the best of {looks} evaluations" if looks > 1 else ""
+    return f"reached; a true rate {how} ({p_text(p)}{chosen})"
 
 
 def _against_best(view: View) -> str:
@@ -142,7 +151,9 @@ def _against_best(view: View) -> str:
 
 def _notes(view: View) -> list[str]:
     """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
-    notes = []
+    notes = [text for code, text in VOID.items() if view.diagnosis.finding(code)][:1]
+    if notes:
+        return notes
     doubted = bool(view.diagnosis.not_established)  # the section of that name says these things in full
     against = _against_best(view) if view.history.context.target else ""
     if against and not (doubted and "not established" in against):

@@ -207,7 +207,9 @@ def _shares(facts: PretrainFacts) -> list[str]:
         f"{shares}{whole}." if shares else "",
         "The checkpoint itself looks freshly initialised." if facts.checkpoint_untrained else "",
         "The module took part in no forward and got no gradient." if facts.used is False else "",
-        f"{numbers.percent(facts.frozen)} of its parameters are frozen." if facts.frozen else "",
+        f"{numbers.percent(facts.frozen)} of its parameters are frozen."
+        if facts.frozen and "frozen" not in facts.reason
+        else "",
         f"{numbers.percent(facts.not_in_optimizer)} of its trainable parameters are in no optimiser."
         if facts.not_in_optimizer
         else "",

@@ -51,6 +51,9 @@ def test_two_recorded_runs_are_compared_sample_by_sample(tmp_path, capsys):
     page = capsys.readouterr().out
     assert "paired by sample" in page
     assert "| lr | 0.1 | 0.0001 |" in page
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path), "--no-figures"]) == 0
+    verdict = next(line for line in page.splitlines() if line.startswith("**")).split("**")[1]
+    assert capsys.readouterr().out.startswith(f"2 runs. {verdict}")
 
 
 def test_a_part_of_the_record_is_a_part_of_the_history(tmp_path):

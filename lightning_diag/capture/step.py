@@ -59,9 +59,7 @@ class StepCapture:
         self.module = module
         self.fault: Exception | None = None
         self._faults = 0
-        self._extractor = extractor
-        self._consumer = consumer
-        self._position = position
+        self._extractor, self._consumer, self._position = extractor, consumer, position
         self._at = -1
         self._again: Again | None = None
         self._given: object = None
@@ -93,11 +91,10 @@ class StepCapture:
 
     def remove(self) -> None:
         """Restore the module; does nothing the second time."""
-        for wrapper in reversed(self._wrappers):
-            wrapper.remove()
-        self._wrappers = []
+        while self._wrappers:
+            self._wrappers.pop().remove()
         self._forget()
-        self._pending = None
+        self._pending = self._again = None
 
     def begin(
         self, stage: str, batch: object, batch_idx: int | None, dataloader_idx: int = 0, *, enabled: bool = True
@@ -229,8 +226,6 @@ class StepCapture:
         if state is None:
             return
         if self._again is not None and state.name == "train" and self._repeated(state, result):
-            self._log.clear()
-            self._given = None
             return
         seen, batch, index = None, self._given, self._where[0]
         try:
@@ -259,6 +254,8 @@ class StepCapture:
                 loss = call.result.detach()
                 if again(call.preds.detach(), labels_of(call), loss, result, is_returned(call, result)):
                     state.count_repeat()
+                    self._log.clear()
+                    self._given = None
                     return True
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(fault)
@@ -267,8 +264,8 @@ class StepCapture:
 
     def _digest(self, state: Stage, result: object) -> Observation | None:
         log, tapper = self._log, self._tapper
-        if log.fault is not None or tapper.fault is not None:
-            self._note(log.fault or tapper.fault or RuntimeError())
+        if (fault := log.fault or tapper.fault) is not None:
+            self._note(fault)
             log.fault = tapper.fault = None
         if self._extractor is not None:
             seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
@@ -282,8 +279,6 @@ class StepCapture:
         return seen
 
     def _read_batch(self, state: Stage, batch: object) -> None:
-        if state.steady is not None:
-            return
         if self._extractor is not None:
             self._batch = copy.copy(batch) if isinstance(batch, dict | list) else batch
         elif state.calibrating:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_diag.cli.reading import progress, say, told
-from lightning_diag.comparison import Comparison, Run, compare, draw_comparison, render_comparison, short_names
+from lightning_diag.comparison import Comparison, Run, compare, draw_comparison, render_comparison, short_names, verdict
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import RecordError
 from lightning_diag.output import replace_file
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     if options.out == "-":
         say(render_comparison(comparison))
     else:
-        say(f"comparison: {_write(Path(options.out), comparison, figures=not options.no_figures)}")
+        path = _write(Path(options.out), comparison, figures=not options.no_figures)
+        say(f"{len(runs)} runs. {verdict(comparison)}\n\ncomparison: {path}")
     for line in unread:
         say(f"not read: {line}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_diag.comparison.comparing import compare, mean_interval
 from lightning_diag.comparison.figure import draw_comparison
 from lightning_diag.comparison.naming import short_names
-from lightning_diag.comparison.page import render_comparison
+from lightning_diag.comparison.page import render_comparison, verdict
 from lightning_diag.comparison.values import Comparison, Difference, Folds, Run, Score, Setting, Standing
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "mean_interval",
     "render_comparison",
     "short_names",
+    "verdict",
 ]

@@ -89,7 +89,7 @@ class _Rows:
         self._log, self._names, self._comma = log, names, comma
         self._epoch = _axis(names, "epoch")
         self._step = _axis(names, "step")
-        self._texts: set[str] = set()
+        self._texts: dict[str, tuple[int, str]] = {}  # name -> (cells with text, the first of them)
         self._number = 0
 
     def add(self, row: list[str]) -> None:
@@ -105,8 +105,9 @@ class _Rows:
             if value is not None:
                 whole = int(step) if math.isfinite(step) and 0 <= step < 2**62 else -1
                 self._log.add(name, value, epoch=epoch, step=whole, decimals=decimals)
-            elif cell.strip() and len(self._texts) < MAX_COLUMNS:
-                self._texts.add(name)
+            elif cell.strip():
+                count, first = self._texts.get(name, (0, cell.strip()[:40]))
+                self._texts[name] = (count + 1, first)
 
     def finish(self) -> None:
         """Name the columns without a number; explain numbered rows."""
@@ -115,6 +116,10 @@ class _Rows:
         for name in self._names:
             if name not in self._log.columns:
                 self._log.skipped[name or "(no name)"] = "text" if name in self._texts else "empty"
+            elif name in self._texts:
+                count, first = self._texts[name]
+                cells = "1 cell holds no number and is" if count == 1 else f"{count:,} cells hold no number and are"
+                self._log.note(f"column {name!r}: {cells} left out, the first {first!r}")
         if self._epoch is None and self._step is None:
             self._log.note("it has no epoch column: its rows are taken as epochs 1, 2, 3 ...")
 

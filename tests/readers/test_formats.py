@@ -284,6 +284,16 @@ def test_values_that_are_not_numbers_are_named(tmp_path):
     assert report.left_out["empty"] == "empty"
 
 
+def test_text_between_numbers_is_said(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,val_acc\n0,1.0,0.5\n1,oops,0.6\n2,,n/a\n3,0.4,n/a\n")
+    history, report = read_run(path)
+    assert series(history, "train/loss") == {0: 1.0, 3: 0.4}
+    said = "\n".join(report.lines())
+    assert "column 'loss': 1 cell holds no number and is left out, the first 'oops'" in said
+    assert "column 'val_acc': 2 cells hold no number and are left out, the first 'n/a'" in said
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "hello", "1,2,3\n4,5,6\n", "a,b\nx,y\n", "\0" * 100])
 def test_no_table_is_a_clear_error(tmp_path, text):
     path = tmp_path / "log.csv"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.utils.data.distributed import DistributedSampler
@@ -37,3 +37,11 @@ def padding(loader: Any) -> Padding | None:
     real = len(range(sampler.rank, len(sampler.dataset), sampler.num_replicas))  # type: ignore[arg-type]  # a sized set
     drawn = sampler.num_samples
     return Padding(real=real, drawn=drawn, batch_size=getattr(loader, "batch_size", None)) if drawn > real else None
+
+
+def places(loader: Any) -> Callable[[int], int]:
+    """From the place of a sample in this process's order to that in the data set, where a distributed sampler deals in turn."""
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler) or sampler.shuffle:
+        return int
+    return lambda at: at * sampler.num_replicas + sampler.rank

@@ -93,7 +93,7 @@ class GradientSignals:
             self._stepped = False
             with torch.no_grad():
                 grads = self._grads()
-                self._kept.append(_norms(list(grads.values())).amax() if grads else None)
+                self._kept.append(norms_of(list(grads.values())).amax() if grads else None)
         return len(self._kept) < KEPT_CHECKS
 
     @property
@@ -141,7 +141,7 @@ class GradientSignals:
         if not self._norms or self._norms[-1][0] != index:
             for i in index:
                 self.reached[i] = True
-        self._norms.append((index, _norms(list(grads.values()))))
+        self._norms.append((index, norms_of(list(grads.values()))))
         parts = [grads[i].reshape(-1)[:: self._stride] for i in self._compared if i in grads]
         if not parts:
             self._last = None
@@ -171,12 +171,12 @@ class GradientSignals:
 
     def finish(self) -> GradientSummary:
         """The signals of the epoch, read from the device; then start again."""
-        norms = [(index, column.cpu().double()) for index, column in self._norms]
+        looks = [(index, column.cpu().double()) for index, column in self._norms]
         cosines = [float(c) for c in self._cosines]
         self._norms, self._cosines, self._last = [], [], None
-        if not norms:
+        if not looks:
             return GradientSummary(values={}, blocks={})
-        totals = [float(column.norm()) for _, column in norms]
+        totals = [float(column.norm()) for _, column in looks]
         finite = [t for t in totals if math.isfinite(t)]
         values = {"grad/nonfinite_steps": float(len(totals) - len(finite))}
         if finite:
@@ -184,25 +184,25 @@ class GradientSignals:
             values |= {} if self.clip is None else {"grad/clip_ratio": _mean([_left(t, self.clip) for t in finite])}
         if known := [c for c in cosines if math.isfinite(c)]:
             values["grad/cosine"] = _mean(known)
-        values |= self._first_last(norms)
-        return GradientSummary(values=values, blocks=self._blocks(norms))
+        values |= self._first_last(looks)
+        return GradientSummary(values=values, blocks=self._blocks(looks))
 
-    def _first_last(self, norms: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
+    def _first_last(self, looks: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
         """Ratio of the first to the last weight matrix that gets a gradient."""
         matrices = [i for i, p in enumerate(self.parameters) if p.dim() > 1 and self.reached[i]]
         if len(matrices) < 2:
             return {}
         ends, ratios = (matrices[0], matrices[-1]), []
-        for index, column in norms:
+        for index, column in looks:
             if all(e in index for e in ends):
                 first, last = (float(column[index.index(e)]) for e in ends)
                 if math.isfinite(first) and math.isfinite(last) and last > 0:
                     ratios.append(first / last)
         return {"grad/first_last_ratio": _mean(ratios)} if ratios else {}
 
-    def _blocks(self, norms: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
+    def _blocks(self, looks: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
         sums: dict[str, list[float]] = {}
-        for index, column in norms:
+        for index, column in looks:
             step: dict[str, float] = {}
             for i, value in zip(index, column.tolist(), strict=True):
                 block = block_of(self.names[i])
@@ -218,9 +218,10 @@ def block_of(name: str, depth: int = 2) -> str:
     return ".".join(parts[:depth]) or name
 
 
-def _norms(grads: list[Tensor]) -> Tensor:
-    """L2 norm of each gradient as one float32 vector on the first gradient's device."""
-    return torch.stack(_together(torch._foreach_norm(grads, 2, dtype=torch.float32)))  # noqa: SLF001  (what torch's own clipping calls)
+def norms_of(tensors: list[Tensor]) -> Tensor:
+    """L2 norm of each tensor as one vector on the first one's device, in float32 or, where a tensor is wider, in float64."""
+    wide = torch.float64 if any(t.dtype is torch.float64 for t in tensors) else torch.float32
+    return torch.stack(_together(torch._foreach_norm(tensors, 2, dtype=wide)))  # noqa: SLF001  (what torch's own clipping calls: one fused call instead of one per tensor)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

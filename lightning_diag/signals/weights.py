@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_diag.signals.fresh import constant_share, looks_fresh
-from lightning_diag.signals.gradients import block_of
+from lightning_diag.signals.gradients import block_of, norms_of
 
 COORDINATES = 2**20
 """Coordinates of the weights that are remembered (4 MiB, twice); every tensor keeps at least :data:`LEAST`."""
@@ -156,8 +156,7 @@ def _numel(parameter: Tensor) -> int:
 
 def _squares(parts: Sequence[Tensor], scales: Sequence[float]) -> list[float]:
     """Sum of squares of each tensor, scaled back to its full size; one transfer to the host."""
-    norms = torch._foreach_norm(list(parts), 2, dtype=torch.float32)  # noqa: SLF001  (one fused call instead of one per tensor)
-    column = torch.stack([n.to(norms[0].device) for n in norms]).cpu().double()
+    column = norms_of(list(parts)).cpu().double()
     return [float(n) ** 2 * scale for n, scale in zip(column.tolist(), scales, strict=True)]
 
 

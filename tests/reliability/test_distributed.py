@@ -50,7 +50,16 @@ class Leave(Callback):
     """Writes what each rank knows at the end."""
 
     def __init__(self, folder):
-        self.folder, self.calls = folder, 0
+        self.folder, self.sums = folder, 0
+
+    def on_fit_start(self, trainer, pl_module):
+        real = torch.distributed.all_reduce
+
+        def counting(*args, **kwargs):
+            self.sums += 1
+            return real(*args, **kwargs)
+
+        torch.distributed.all_reduce = counting
 
     def on_fit_end(self, trainer, pl_module):
         made = {}
@@ -58,6 +67,7 @@ class Leave(Callback):
             parts = [p for p in observer._dispatch.parts if isinstance(p, StagePart)]
             made = {stage: c.metrics.collectives for part in parts for stage, c in part.collectors.items()}
         rank = trainer.global_rank
+        (self.folder / f"sums{rank}.json").write_text(json.dumps(self.sums))
         (self.folder / f"rank{rank}.json").write_text(json.dumps(made))
         torch.save(pl_module.state_dict(), self.folder / f"rank{rank}.pt")
 
@@ -99,6 +109,55 @@ def test_the_record_is_that_of_one_process(tmp_path, processes, samples, train_s
     made = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(processes)]
     # one to agree on the number of classes, then one per interval
     assert made == [{"train": 1 + 2, "val": 1 + 2}] * processes
+
+
+def without_probe(folder):
+    return all_callbacks(dirpath=folder, probe_batches=0)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_report_is_that_of_one_process(tmp_path, processes):
+    """All that counts says; below that, samples, gradients and facts about inputs are those of the first process."""
+    texts, histories = {}, {}
+    for number in (1, processes):
+        folder = tmp_path / str(number)
+        histories[number] = record(folder, number, samples=32, train_samples=64, callbacks=without_probe)
+        texts[number] = (folder / "diagnosis.md").read_text()
+    judged = {number: text.split("## Sample predictions")[0] for number, text in texts.items()}
+    assert "| class 2 |" in judged[1]
+    assert judged[processes] == judged[1]
+    clear = {number: text.split("## Checked and clear")[1].split("## ")[0] for number, text in texts.items()}
+    assert clear[processes] == clear[1]
+    assert f"{processes} × cpu, DDPStrategy" in texts[processes]
+    one, many = (histories[number].context for number in (1, processes))
+    assert many.data.val.class_counts == one.data.val.class_counts
+    assert many.data.train.class_counts == one.data.train.class_counts
+    assert many.data.train.augmented is None  # what is new to this process may have been with another one
+    everything = {(s.index, *s.prediction, round(s.loss, 4)) for s in one.samples}
+    mine = {(s.index, *s.prediction, round(s.loss, 4)) for s in many.samples}
+    assert all(index % processes == 0 for index, *_ in mine)
+    assert mine & everything == {sample for sample in everything if sample[0] % processes == 0}
+
+
+def test_repeated_samples_are_told(tmp_path):
+    record(tmp_path / "run", 2, samples=31, callbacks=without_probe)
+    assert "1 validation samples were repeated" in (tmp_path / "run" / "diagnosis.md").read_text()
+
+
+def test_an_epoch_costs_one_sum_per_stage(tmp_path):
+    """Counted where torch is called, so that no call of ours is left out."""
+    made = {}
+    for name, callbacks in (("watched", without_probe), ("bare", lambda _: [])):
+        for epochs in (2, 3):
+            folder = tmp_path / f"{name}{epochs}"
+            log = folder.with_suffix(".log")
+            more = {"epochs": epochs, "callbacks": callbacks}
+            status = in_own_process(lambda f=folder, m=more: train(f, 2, **m), log=log)
+            assert status == 0, log.read_text()[-3000:]
+            made[name, epochs] = [json.loads((folder / f"sums{rank}.json").read_text()) for rank in range(2)]
+    for rank in range(2):
+        watched, bare = (made[name, 3][rank] - made[name, 2][rank] for name in ("watched", "bare"))
+        assert watched - bare == 2
 
 
 def test_a_script_that_lightning_starts_once_per_process(tmp_path):

@@ -121,6 +121,39 @@ def test_the_record_follows_the_shape(tmp_path, shape):
     assert (tmp_path / "diagnosis.md").exists()
 
 
+def precise(folder, callbacks, **settings):
+    torch.manual_seed(0)
+    run = trainer(folder, callbacks, epochs=2, **settings)
+    run.fit(Toy(), loader(60, 1), loader(31, 2))
+    return run
+
+
+def assert_counted_and_unchanged(tmp_path, **settings):
+    bare = precise(tmp_path / "bare", [], **settings).lightning_module.state_dict()
+    run = precise(tmp_path / "watched", all_callbacks(), **settings)
+    torch.testing.assert_close(run.lightning_module.state_dict(), bare, rtol=0, atol=0)
+    history = diagnosis_of(run).history
+    assert history.context.notes == ()
+    for record in history.epochs:
+        assert (record.stages["train"].n, record.stages["val"].n) == (60, 31)
+        assert [sum(row.support for row in record.stages[stage].classes) for stage in ("train", "val")] == [60, 31]
+        assert 0 < record.values["train/loss"] < 5
+        assert 0 < record.values["val/loss"] < 5
+        assert record.values["grad/norm"] > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true", "64-true"])
+def test_lower_and_higher_precision(tmp_path, precision):
+    assert_counted_and_unchanged(tmp_path, precision=precision)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed", "16-true"])
+def test_lower_precision_on_a_gpu(tmp_path, precision):
+    """Gradient scaling needs a GPU: a step that it leaves out is none of ours."""
+    assert_counted_and_unchanged(tmp_path, precision=precision, accelerator="gpu", devices=1)
+
+
 def test_loaders_without_a_length(tmp_path):
     run = trainer(tmp_path, all_callbacks(), epochs=2)
     run.fit(Toy(), DataLoader(Endless(), 8), DataLoader(Endless(), 8))

@@ -55,7 +55,27 @@ class DataPart(Part):
 
     def _facts(self, run: Run) -> DataFacts:
         facts = self.signals.facts(run.recorder.context.data)
-        counts = class_counts(getattr(first_loader(run.trainer.train_dataloader), "dataset", None))
+        if run.processes > 1:
+            facts = _of_a_share(facts, class_counts(_dataset(run.trainer.val_dataloaders)))
+        counts = class_counts(_dataset(run.trainer.train_dataloader))
         if not counts and facts.train.sampler in _EVERY_SAMPLE_ONCE:
             counts = facts.train.drawn_counts
         return replace(facts, train=replace(facts.train, class_counts=facts.train.class_counts or counts))
+
+
+def _dataset(collection: Any) -> Any:
+    return getattr(first_loader(collection), "dataset", None)
+
+
+def _of_a_share(facts: DataFacts, val_counts: tuple[int, ...]) -> DataFacts:
+    """Without what the batches of one process of several cannot say; ``val_counts`` are those of the whole data set.
+
+    A class that it does not meet may be with another one (the counts of an evaluation are sums over all), and samples
+    that are new to it in the second epoch were seen elsewhere in the first.
+    """
+    train, val = facts.train, facts.val
+    return replace(
+        facts,
+        train=replace(train, drawn_counts=(), augmented=None),
+        val=replace(val, drawn_counts=(), class_counts=val_counts),
+    )

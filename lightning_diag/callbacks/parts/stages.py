@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lightning_diag.callbacks.carried import stage_state, take_up_stage
 from lightning_diag.callbacks.collector import StageCollector, StepLosses
-from lightning_diag.callbacks.loaders import loaders, padding
+from lightning_diag.callbacks.loaders import first_loader, loaders, padding, places
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
@@ -142,7 +143,8 @@ class StagePart(Part):
         self._facts(run, final=True)
         val = self.collectors.get("val")
         if val is not None:
-            run.recorder.update(samples=val.samples())
+            place = places(first_loader(run.trainer.val_dataloaders))
+            run.recorder.update(samples=tuple(replace(s, index=place(s.index)) for s in val.samples()))
         train = self.collectors.get("train")
         if train is not None and train.metrics.stride > 1:
             run.recorder.note(

@@ -68,7 +68,8 @@ def statistics_of(module: nn.Module) -> dict[str, Tensor]:
 
 def obstacle(root: nn.Module) -> str | None:
     """Why the parameters of this process cannot be compared; None when they can."""
-    if any(type(module).__name__ == "FullyShardedDataParallel" for module in root.modules()):
+    # the mark is on the parameters: the only wrapper may be around the root, out of sight from here
+    if any(getattr(parameter, "_fsdp_flattened", False) for parameter in root.parameters()):
         return (
             "the parameters are flattened by FSDP version 1; use fully_shard (FSDP 2), or compare the saved file with "
             "`lightning-diag verify`"

@@ -9,14 +9,18 @@ GOOD = frozenset({"loaded", "loaded, since trained or rounded", "resumed"})
 """Verdicts with exit code 0."""
 
 
-def comparison_table(facts: PretrainFacts) -> str:
+def comparison_table(facts: PretrainFacts, against: str = "") -> str:
     """Verdict and reason, one line per block, the fix; ready to print.
 
     Args:
         facts: of :func:`verify_files` or :class:`LoadVerification`.
+        against: the other file, where there is one.
     """
-    lines = [f"verdict     {facts.verdict}", f"checkpoint  {_source(facts)}", f"module      {facts.module or '(all)'}"]
-    lines += ["", *_blocks(facts), "", facts.reason]
+    lines = [f"verdict     {facts.verdict}", f"checkpoint  {_source(facts)}"]
+    lines += [f"against     {against}"] if against else []
+    lines += [f"module      {facts.module or '(all)'}"]
+    lines += ["", *_blocks(facts), ""] if facts.blocks else [""]
+    lines += [facts.reason]
     if facts.fix:
         lines += [
             "",
@@ -56,8 +60,6 @@ def _source(facts: PretrainFacts) -> str:
 
 
 def _blocks(facts: PretrainFacts) -> list[str]:
-    if not facts.blocks:
-        return ["no weights to compare"]
     width = max(5, *(len(block.block) for block in facts.blocks))
     rows = [f"{'block':<{width}}  {'weights':>9}  {'equal':>13}"]
     rows += [f"{b.block:<{width}}  {amount(b.parameters):>9}  {percent(b.equal):>13}" for b in facts.blocks]

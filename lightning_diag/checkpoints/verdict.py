@@ -151,6 +151,8 @@ def amount(numel: int) -> str:
 
 def explain(verdict: str, comparison: Comparison, module: str, *, untrained: bool | None, late: bool = False) -> str:
     """One or two sentences with the numbers that a verdict rests on."""
+    if comparison.expected == 0:
+        return "No weight of the two can be compared: other shapes, or the same constants on both sides."
     head = (
         f"{percent(comparison.equal)} of the {amount(comparison.expected)} weights of {module or 'the module'} equal the "
         f"checkpoint ({_numbers(comparison)})"
@@ -202,8 +204,6 @@ def _lacking(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _why_unknown(comparison: Comparison, *, late: bool) -> str:
-    if comparison.expected == 0:
-        return "; no weight of the two can be compared (other shapes, or the same constants on both sides)"
     if late and comparison.distance.cosine is not None:
         return "; updates were made before the comparison, and the likeness left is also that of a common seed"
     return "; names and shapes do not fit, so the checkpoint seems to be of another network"

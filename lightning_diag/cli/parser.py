@@ -96,9 +96,19 @@ def _compare(commands: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "verify", "are the weights of one checkpoint in another one?")
+    command = _command(
+        commands,
+        "verify",
+        "are the weights of one checkpoint in another one? Exit code 0: yes; 1: not, not all, or no telling; 2: a file is unreadable",
+    )
     command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="the weights that should be in")
-    command.add_argument("--against", type=Path, required=True, metavar="OTHER", help="the file that should hold them")
+    command.add_argument(
+        "--against",
+        type=Path,
+        required=True,
+        metavar="OTHER",
+        help="the file that should hold them, saved before it was trained on",
+    )
     command.add_argument("--module", metavar="NAME", help="part of OTHER to compare, for example encoder")
     command.add_argument("--key", metavar="NAME", help="state dict inside CHECKPOINT")
 

@@ -16,5 +16,5 @@ def run(options: argparse.Namespace) -> int:
         CheckpointError: a file cannot be read safely.
     """
     facts = verify_files(options.checkpoint, options.against, module=options.module, key=options.key)
-    say(comparison_table(facts).rstrip())
+    say(comparison_table(facts, str(options.against)).rstrip())
     return exit_code(facts)

@@ -131,3 +131,21 @@ def test_the_table_shows_blocks_and_exit_code(tmp_path):
     good = facts_for(tmp_path, {"state_dict": add(source_state(), "module.")}, model)
     assert (good.verdict, exit_code(good), good.fix) == ("loaded", 0, None)
     assert "another number of outputs" in comparison_table(good)
+
+
+def test_the_table_names_both_files_and_says_once_that_nothing_can_be_compared(tmp_path):
+    torch.save(nn.Linear(77, 33).state_dict(), tmp_path / "other.pt")
+    torch.save(source_state(), tmp_path / "stage1.pt")
+    facts = verify_files(tmp_path / "stage1.pt", tmp_path / "other.pt")
+    assert (facts.verdict, exit_code(facts)) == ("cannot tell", 1)
+    *head, nothing, reason = comparison_table(facts, "other.pt").splitlines()
+    assert head == [
+        "verdict     cannot tell",
+        f"checkpoint  {tmp_path}/stage1.pt",
+        "against     other.pt",
+        "module      (all)",
+    ]
+    assert (nothing, reason) == (
+        "",
+        "No weight of the two can be compared: other shapes, or the same constants on both sides.",
+    )

@@ -1,4 +1,4 @@
-"""DTensor shards: each rank compares what it holds, and all ranks agree on one verdict."""
+"""DTensor shards: each rank compares what it holds, and all ranks agree on one verdict. FSDP 1: nothing is claimed."""
 
 import os
 import traceback
@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from lightning_diag.checkpoints import LoadVerification
@@ -19,6 +20,11 @@ def shard(model, world):
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, torch.nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+
+
+def flatten(model, kept_names):
+    """As Lightning's FSDP strategy does it: the one wrapper is around the LightningModule, not in it."""
+    FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=kept_names)
 
 
 def work(rank, world, folder, loaded):
@@ -34,7 +40,7 @@ def work(rank, world, folder, loaded):
             kept = kept if rank == 0 else {}
         if loaded != "no":
             model.encoder.load_state_dict(kept, strict=False)
-        shard(model, world)
+        flatten(model, loaded == "flat, names kept") if loaded.startswith("flat") else shard(model, world)
         if loaded == "one rank" and rank > 0:
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -52,11 +58,19 @@ def work(rank, world, folder, loaded):
 @pytest.mark.reliability
 @pytest.mark.parametrize(
     ("loaded", "verdict"),
-    [("yes", "loaded"), ("no", "not loaded"), ("head", "loaded"), ("one rank", "not loaded")],
+    [
+        ("yes", "loaded"),
+        ("no", "not loaded"),
+        ("head", "loaded"),
+        ("one rank", "not loaded"),
+        ("flat", "cannot tell"),
+        ("flat, names kept", "cannot tell"),
+    ],
 )
 def test_two_ranks_compare_their_shards_and_agree(tmp_path, loaded, verdict):
     torch.save(trained(seeded(Encoder)).state_dict(), tmp_path / "stage1.pt")
     mp.spawn(work, args=(2, str(tmp_path), loaded), nprocs=2)
     answers = [torch.load(tmp_path / f"{rank}.out", weights_only=True) for rank in (0, 1)]
     assert {said for said, _ in answers} == {verdict}
+    assert ("flattened by FSDP version 1" in answers[0][1]) is loaded.startswith("flat")
     assert ("The ranks differ: 1 of 2" in answers[0][1]) is (loaded == "one rank")

@@ -105,7 +105,7 @@ class Overfitting(Rule):
             f"are worse than those of epoch {epoch}.",
             actions=(
                 go_on(history, epoch),
-                "let ModelCheckpoint(monitor=...) keep the best weights; stop early",
+                "let ModelCheckpoint(monitor=...) keep the best weights, and an early stop end the run after them",
                 "more training data or augmentation; weight decay, dropout, a smaller or partly frozen model",
             ),
             next_test="train a much smaller model: if the gap stays, the split is harder, not the capacity too large",

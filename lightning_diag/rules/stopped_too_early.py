@@ -46,12 +46,33 @@ class StoppedTooEarly(Rule):
                 Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.per_epoch),
             ),
             why="The best weights of this run are not known.",
-            actions=(
-                "patience of 5 or more evaluations",
-                "min_delta near 0, and below the noise of the monitored value",
-                "check mode= of the stopper",
-            ),
+            against=_expected_little(history),
+            actions=ADAPTIVE if stop.stopper == "AdaptiveEarlyStop" else PATIENT,
             next_test="resume with ckpt_path= without the stopper for ten epochs",
             epoch=loss.epochs[-1],
             explains=("LD205", "LD204", "LD103", "LD115", "LD208", "LD301", "LD302", "LD303"),
         )
+
+
+PATIENT = (
+    "patience of 5 or more evaluations",
+    "min_delta near 0, and below the noise of the monitored value",
+    "check mode= of the stopper",
+)
+ADAPTIVE = (
+    'max_missed_gain="safe", which stops later',
+    "check monitor= and mode=: the series that it watches must be the one that counts",
+)
+"""It has no patience to set."""
+
+
+def _expected_little(history: RunHistory) -> tuple[Evidence, ...]:
+    """What a criterion that stopped the run expected of going on; a model of many runs, against the slope of this one."""
+    seen = history.context.stop.probability
+    if not seen:
+        return ()
+    epoch, chance = seen[-1]
+    text = (
+        f"the criterion gave the best a probability of {percent(chance)} to improve by more than 5 % of the gain still"
+    )
+    return (Evidence(signal="stop.probability", text=text, epoch=epoch, observed=chance),)

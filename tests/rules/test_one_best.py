@@ -13,6 +13,7 @@ from lightning_diag.history import Baseline, Count, Paired
 from lightning_diag.report import render_markdown
 from lightning_diag.rules.best_weights import best_weights
 from lightning_diag.rules.falls import fall, fall_since_start
+from lightning_diag.store import history_to_lines, lines_to_history
 from tests import seeds
 from tests.build import history
 
@@ -115,3 +116,4 @@ def test_precision_is_not_printed_where_answers_were_not_counted():
     text = render_markdown(run, diagnose(run))
     assert "| class | validation recall |" in text
     assert "precision" not in text
+    assert lines_to_history(history_to_lines(run)) == run, "the record keeps that it does not know"

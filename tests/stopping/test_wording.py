@@ -104,3 +104,17 @@ def test_nothing_is_weighed_where_nothing_contradicts_the_stop():
     text = render_markdown(run, diagnose(run))
     assert "That saves 1 epoch; it would have missed 0 % of the gain." in text
     assert "says train longer" not in text
+
+
+def test_a_stop_by_the_criterion_that_looks_too_early_shows_both_sides_and_no_patience():
+    run = history({"train/loss": LOSSES, "val/loss": LOSSES}, classes=10)
+    stop = StopFacts(status="stopped", stopper="AdaptiveEarlyStop", probability=((18, 0.31), (19, 0.2)))
+    found = diagnose(replace(run, context=replace(run.context, stop=stop))).finding("LD206")
+    assert found is not None
+    assert "probability of 20 %" in found.against[0].text
+    assert not any("patience" in action for action in found.actions)
+    other = StopFacts(status="stopped", stopper="EarlyStopping")
+    found = diagnose(replace(run, context=replace(run.context, stop=other))).finding("LD206")
+    assert found is not None
+    assert found.against == ()
+    assert "patience" in found.actions[0]

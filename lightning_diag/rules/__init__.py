@@ -45,6 +45,7 @@ from lightning_diag.rules.learning_rate_too_high import LearningRateTooHigh
 from lightning_diag.rules.learning_rate_too_low import LearningRateTooLow
 from lightning_diag.rules.loaded_module_unused import LoadedModuleUnused
 from lightning_diag.rules.loss_over_wrong_axis import LossOverWrongAxis
+from lightning_diag.rules.loss_sign import LossSign
 from lightning_diag.rules.metric_covers_part_of_validation import MetricCoversPartOfValidation
 from lightning_diag.rules.never_generalised import NeverGeneralised
 from lightning_diag.rules.non_finite_inputs import NonFiniteInputs
@@ -89,6 +90,7 @@ RULES: tuple[type[Rule], ...] = (
     DeadRelu,  # LD113
     ConstantInitialisation,  # LD114
     NotLearning,  # LD115
+    LossSign,  # LD116
     Overfitting,  # LD201
     NeverGeneralised,  # LD202
     GeneralisationGap,  # LD203

@@ -11,8 +11,8 @@ from lightning_diag.rules.base import Rule
 from lightning_diag.rules.reading import loss_scale
 from lightning_diag.words import number
 
-TASKS = ("multiclass", "binary", "multilabel", "dense", "ctc")
-"""Tasks whose losses are logarithms of probabilities, and cannot be negative."""
+TASKS = ("multiclass", "binary", "multilabel", "dense")
+"""Tasks whose losses cannot be negative. (CTC of raw scores can be, see LD404.)"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def best_match(candidates: Sequence[Candidate], target: Target, *, full: bool = 
     best = max(matches, key=_rank)
     statistics = {name: known[id(t)].samples for name, t in target.statistics.items() if id(t) in known}
     best = replace(best, statistics=statistics)
-    if not full or not best.comparison.having("equal"):
+    if not full or not best.comparison.having("equal", "different"):
         return best
     proven = compare_sides(best.checkpoint, best.model, full=True, lightning_module=target.lightning_module)
     return replace(best, comparison=proven)

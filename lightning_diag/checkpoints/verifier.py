@@ -82,6 +82,8 @@ class LoadVerification:
         if path is None:
             return replace(unknown("", NO_CHECKPOINT, self.module or ""), provisional=True)
         facts, _ = self._compare(root, path, full=False)
+        if (reason := obstacle(root)) is not None:
+            facts = self._unknown(path, reason)
         return replace(facts, provisional=True)
 
     def path_of(self, root: nn.Module) -> str | None:
@@ -148,7 +150,7 @@ class LoadVerification:
         if path is None:
             return self._without_checkpoint(root)
         if (reason := obstacle(root)) is not None:
-            return unknown(path, f"{reason[0].upper()}{reason[1:]}.", self.module or "")
+            return self._unknown(path, reason)
         try:
             facts, match = self._compare(root, path, full=self.full, late=late)
         except (CheckpointError, ConfigError) as error:
@@ -156,6 +158,9 @@ class LoadVerification:
         self._reference = DriftReference.of(match, self.samples)
         facts = replace(facts, statistics_equal=_statistics_equal(match), looks_fresh=self._fresh)
         return _as_resumed(facts, resumed_from) if resumed_from else facts
+
+    def _unknown(self, path: str, reason: str) -> PretrainFacts:
+        return unknown(path, f"{reason[0].upper()}{reason[1:]}.", self.module or "")
 
     def _compare(self, root: nn.Module, path: str, *, full: bool, late: bool = False) -> tuple[PretrainFacts, Match]:
         file: CheckpointFile = read_checkpoint(path, safe_globals=self.safe_globals)

@@ -184,3 +184,12 @@ def test_a_verdict_waits_for_a_gpu_once(path):
         torch.cuda.set_sync_debug_mode("default")
     assert (facts.verdict, facts.statistics_equal) == ("loaded", True)
     assert len([w for w in caught if "synchronizing" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+def test_rows_in_another_order_cost_no_further_wait(reordered):
+    file = {"a.weight": torch.randn(60, 600)}
+    state = {"a.weight": file["a.weight"].flip(0) if reordered else torch.randn(60, 600)}
+    found, device = compared([Candidate(path=(), state=file)], state)
+    assert [row.reordered for row in found.comparison.rows] == [reordered]
+    assert device.waits == ["_to_copy"]

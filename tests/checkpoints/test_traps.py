@@ -206,3 +206,19 @@ def test_one_tensor_without_a_name_is_refused_with_a_way_out(tmp_path):
     torch.save(torch.zeros(3, 2), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"one tensor of shape \(3, 2\) without a name; save a dict"):
         read_state_dict(tmp_path / "a.pt")
+
+
+def test_a_table_in_another_order_and_nothing_else(tmp_path):
+    table = torch.randn(60, 32)
+    torch.save({"weight": table}, tmp_path / "a.pt")
+    model = nn.Embedding.from_pretrained(table[torch.randperm(60, generator=torch.Generator().manual_seed(0))])
+    assert LoadVerification(tmp_path / "a.pt").verify(model).verdict == "loaded"
+
+
+def test_the_first_look_claims_nothing_about_flattened_parameters(source, tmp_path):
+    torch.save(source.state_dict(), tmp_path / "a.pt")
+    model = fresh()
+    model.embed.weight._fsdp_flattened = True  # what FSDP 1 leaves on a parameter
+    facts = LoadVerification(tmp_path / "a.pt").early_check(model)
+    assert (facts.verdict, facts.provisional) == ("cannot tell", True)
+    assert facts.reason.startswith("The parameters are flattened by FSDP version 1")

@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import final_count
-from lightning_diag.words import number, of, p, percent
+from lightning_diag.words import number, of, p, percent, points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class TargetMissed(Rule):
             severity="warning",
             confidence=0.95 if p_value is not None else 0.8,
             claim="established" if p_value is not None else "likely",
-            title=f"Target missed: {text}",
+            title=f"Target missed by {points(value - now)}" if p_value is not None else "Target missed",
             summary=f"The target is missed: {text}.",
             evidence=(Evidence(signal="target", text=text, observed=now, expected=value, p_value=p_value),),
             why="The run does not do what it was made for.",

@@ -79,5 +79,5 @@ def _claim_at_stake(history: RunHistory) -> str:
         and best
         and best[1].rate < target.value <= statistics.wilson(best[1]).high
     ):
-        return f"; whether the target of {percent(target.value)} was reached cannot be told"
+        return f"; whether the best reached the target of {percent(target.value)} cannot be told"
     return ""

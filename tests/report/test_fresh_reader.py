@@ -87,6 +87,9 @@ def test_causes_come_before_the_missed_target():
         classes=4,
         target=Target(value=0.9),
     )
+    missed = diagnose(run).finding("LD208")
+    assert missed is not None
+    assert missed.title == "Target missed by 28 points"
     causes = [finding.code for finding in diagnose(run).causes]
     assert causes[-1] == "LD208"
     assert causes[0] == "LD201"

@@ -170,7 +170,9 @@ def _by_value(wanted: Tensor, base: Tensor, steps: Mapping[str, Step]) -> tuple[
 
 
 def _may_become(seen: Tensor, wanted: Tensor, name: str) -> bool:
-    return name.startswith("argmax") or seen.shape == wanted.shape
+    if name.startswith("argmax"):  # of one entry it is always 0: any constant 0 would match
+        return seen.dim() > 1 and seen.shape[1 if name == "argmax(1)" else -1] > 1
+    return seen.shape == wanted.shape
 
 
 def _tried(step: Step, tensor: Tensor) -> Tensor | None:

@@ -164,6 +164,7 @@ class Stage:
     def _count(self, seen: Observation | None) -> None:
         if seen is None:
             self.misses += 1
+            self._losses = None  # the step may have called another loss: the next one like it is heard
             known = self.plan is not None or bool(self.choices)
             if known and self.misses >= MAX_MISSES and self.calibrations < MAX_CALIBRATIONS:
                 self.steps, self.misses, self.plan, self.choices, self.steady = 0, 0, None, {}, None

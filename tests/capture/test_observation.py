@@ -31,3 +31,26 @@ def test_pair_of_a_plain_cross_entropy():
     assert seen.loss == loss
     assert "training_step" not in module.__dict__
     assert capture.fault is None
+
+
+class NowAndThenAnother(Net):
+    """Every sixth step, never one in which all losses are listened for, calls another loss."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        logits = self.net(x)
+        return F.nll_loss(logits.log_softmax(1), y) if batch_idx % 6 == 3 else F.cross_entropy(logits, y)
+
+
+def test_another_loss_now_and_then_is_missed_once():
+    module, batch = NowAndThenAnother(), (torch.randn(5, 4), torch.arange(5) % 3)
+    capture = StepCapture(module)
+    capture.install()
+    sources = []
+    for index in range(60):
+        capture.begin("train", batch, index)
+        seen = capture.end(module.training_step(batch, index))
+        sources.append(seen and seen.source)
+    capture.remove()
+    assert [index for index, source in enumerate(sources) if source is None] == [3]
+    assert sources.count("loss call nll_loss") == 9

@@ -63,6 +63,21 @@ class Distillation(Both):
 
 
 @style()
+class Domains(Both):
+    """A domain classifier whose loss, against a constant, weighs most."""
+
+    def __init__(self):
+        super().__init__()
+        self.domain = nn.Linear(FEATURES, 2)
+
+    def step(self, batch):
+        x, y = batch
+        source, other = torch.zeros(BATCH).long(), torch.ones(BATCH).long()
+        adversary = F.cross_entropy(self.domain(x), source) + F.cross_entropy(self.domain(x + 1), other)
+        return 0.2 * F.cross_entropy(self(x), y) + adversary
+
+
+@style()
 class TeacherLabels(Both):
     """A second cross entropy against what a teacher predicts."""
 

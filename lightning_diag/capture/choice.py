@@ -30,6 +30,7 @@ class Choice:
         heads: names of the calls that were not chosen.
         rejected: why calls were left out.
         names: names of the heads by index.
+        masked: names of losses of which a mask hides entries.
     """
 
     signature: Signature
@@ -42,6 +43,7 @@ class Choice:
     heads: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
+    masked: frozenset[str] = frozenset()
 
 
 def signature_of(calls: Iterable[LossCall]) -> Signature:

@@ -12,7 +12,7 @@ from lightning_diag.capture import values
 from lightning_diag.capture.batch import Path, batch_size, leaves, name_of
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import Choice, signature_of
-from lightning_diag.capture.influence import factors, returned_loss
+from lightning_diag.capture.influence import factors, is_masked, returned_loss
 from lightning_diag.capture.matching import match_leaf, storage
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
@@ -53,6 +53,7 @@ class Context:
     visits: list[Visit]
     result: object
     reversed_sites: frozenset[str] = frozenset()
+    masked_sites: frozenset[str] = frozenset()
 
 
 def choose(calls: list[LossCall], context: Context) -> Choice:
@@ -69,13 +70,14 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
         raise Rejected("; ".join(dict.fromkeys(reasons)) or "no usable loss call")
     for candidate in candidates:
         _refine(candidate, context)
+    masked = _hide(candidates, context)
     _weigh(candidates, context)
     _tell_apart(candidates)
     names = {c.index: c.call.name for c in candidates if c.call.name}
     reverse = tuple(
         c.index for c in candidates if reversed_arguments(c.call) or c.call.entry.name in context.reversed_sites
     )
-    common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names)
+    common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names, masked=masked)
     return _decide(candidates, common)
 
 
@@ -206,6 +208,17 @@ def _is_input(leaf: Tensor, visits: list[Visit]) -> bool:
     """Whether a module of the network was fed with this leaf: then the target is a reconstruction."""
     fed = (a for v in visits if v.role == "module" for a in v.args if isinstance(a, Tensor))
     return leaf.is_floating_point() and any(storage(a) == storage(leaf) for a in fed)
+
+
+def _hide(candidates: list[Candidate], context: Context) -> frozenset[str]:
+    """Names of unreduced losses of which a mask hides entries: which labels count is not known where there is no graph."""
+    loss, masked = returned_loss(context.result), set()
+    for c in candidates:
+        name, unreduced = c.call.entry.name, c.seen.reduction == "none" and c.seen.counts
+        if unreduced and (name in context.masked_sites or (loss is not None and is_masked(loss, c.call.result))):
+            masked.add(name)
+            c.seen.task = "other"
+    return frozenset(masked)
 
 
 def _weigh(candidates: list[Candidate], context: Context) -> None:

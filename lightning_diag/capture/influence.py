@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from lightning_diag.capture import values
 from lightning_diag.capture.batch import leaves
 
 MAX_NODES = 400
@@ -43,6 +45,63 @@ def factors(loss: Tensor, terms: list[Tensor]) -> list[float | None]:
         factor *= _scale(node)
         todo.extend((parent, factor) for parent, _ in node.next_functions)
     return found
+
+
+_PASSED = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Transpose", "Permute", "Clone", "ToCopy", "Div")
+"""Operations behind which an unreduced loss still has an entry for each prediction."""
+
+
+def is_masked(loss: Tensor, term: Tensor) -> bool:
+    """Whether ``loss`` leaves out entries of the unreduced ``term`` by a product with zeros and ones, or by a mask.
+
+    Entries that are left out for the size of their loss (hard or easy examples) do not count as masked: their labels are meant.
+    """
+    if loss.grad_fn is None or term.grad_fn is None:
+        return False
+    children: dict[Any, list[Any]] = {}
+    todo: deque[Any] = deque([loss.grad_fn])
+    seen: set[Any] = {loss.grad_fn}
+    while todo and len(seen) < MAX_NODES:
+        node = todo.popleft()
+        for parent, _ in getattr(node, "next_functions", ()):
+            children.setdefault(parent, []).append(node)
+            if parent is not None and parent not in seen and parent is not term.grad_fn:
+                seen.add(parent)
+                todo.append(parent)
+    climb: list[Any] = [term.grad_fn]
+    for node in climb:
+        for child in children.get(node, ()):
+            mask = _mask_of(child, node)
+            if mask is not None and _hides(mask, term):
+                return True
+            if mask is not None or type(child).__name__.startswith(_PASSED):
+                climb.append(child)
+    return False
+
+
+def _mask_of(node: Any, parent: Any) -> Tensor | None:
+    """The tensor with which ``node`` weighs or picks the entries of ``parent``."""
+    kind = type(node).__name__
+    if kind == "MulBackward0":
+        name = "_saved_other" if node.next_functions[0][0] is parent else "_saved_self"
+    else:
+        name = {"MaskedFillBackward0": "_saved_mask", "WhereBackward0": "_saved_condition"}.get(kind, "")
+    try:
+        mask = getattr(node, name, None) if name else None
+    except RuntimeError:  # the graph was freed already
+        return None
+    return mask if isinstance(mask, Tensor) and mask.dim() and not mask.requires_grad else None
+
+
+def _hides(mask: Tensor, term: Tensor) -> bool:
+    if mask.numel() != term.numel() or not values.readable(mask, term):
+        return False
+    with torch.no_grad():
+        flat, losses = mask.flatten().float(), term.detach().flatten()
+        if not bool(((flat == 0) | (flat == 1)).all()) or bool((flat == flat[0]).all()):
+            return False
+        out, kept = losses[flat == 0], losses[flat == 1]
+        return not bool((out.max() <= kept.min()) | (kept.max() <= out.min()))
 
 
 def _scale(node: Any) -> float:

@@ -38,6 +38,10 @@ FULL_EVERY = 16
 MAX_REASONS = 6
 """Reasons why candidates were refused that the report shows."""
 
+MASKED = (
+    "a mask hides entries of the loss, and which predictions count is not known: accuracy is not measured. Pass a function "
+    "that returns those that count, e.g. extractor=lambda step: (step.outputs['logits'][mask], step.outputs['labels'][mask])"
+)
 LOSS_ONLY = frozenset({"regression", "other"})
 
 
@@ -48,10 +52,12 @@ class Shared:
     Attributes:
         route: the calibrated path, with the form of its pairs.
         reversed_sites: losses that are called with the target first.
+        masked_sites: unreduced losses of which a mask hides entries.
     """
 
     route: Plan | None = None
     reversed_sites: frozenset[str] = frozenset()
+    masked_sites: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -78,6 +84,7 @@ class Stage:
     overwritten: bool = False
     mode: bool = False
     watching: bool = False
+    masked: bool = False
     _losses: frozenset[str] | None = None
 
     def losses(self) -> frozenset[str] | None:
@@ -114,7 +121,7 @@ class Stage:
         seen = self._planned(evidence) if self.plan is not None and not close else None
         if seen is None and (close or self.plan is None):
             seen = self._from_calls(calls, evidence, close=close)
-            if close and not self.overwritten and (seen is None or seen.task in LOSS_ONLY):
+            if close and not self.overwritten and not self.masked and (seen is None or seen.task in LOSS_ONLY):
                 seen = self._searched(evidence, strong=seen is not None) or seen
         self._count(seen)
         return seen
@@ -145,7 +152,7 @@ class Stage:
         """What the report says about this stage."""
         problem = None if self.pairs else self._problem()
         if self.pairs and self.task in LOSS_ONLY:
-            problem = f"the loss compares no labels ({self.task}): accuracy is not measured"
+            problem = MASKED if self.masked else f"the loss compares no labels ({self.task}): accuracy is not measured"
         return CaptureFacts(stage=self.name, source=self.source, task=self.task, problem=problem, heads=self.heads)
 
     def _problem(self) -> str:
@@ -210,7 +217,11 @@ class Stage:
             return Choice(
                 signature, tuple(range(len(signature))), task="dense", loop=True, reason="calls of one loop, joined"
             )
-        choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, self.shared.reversed_sites))
+        shared = self.shared
+        known_sites = shared.reversed_sites, shared.masked_sites
+        choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, *known_sites))
+        shared.masked_sites |= choice.masked
+        self.masked = bool(choice.masked) and choice.task == "other"
         if len(self.choices) < MAX_SIGNATURES:
             self.choices[signature] = choice
             self._losses = frozenset(name for known in self.choices for name in known)

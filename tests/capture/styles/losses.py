@@ -196,6 +196,22 @@ class OwnWeightingOfUnreduced(Both):
         return ((1 - (-ce).exp()) ** 2 * ce).mean()
 
 
+@style(batch=lambda g, s: (floats(g), classes(g), torch.rand(BATCH, generator=g)))
+class SampleWeights(Both):
+    def step(self, batch):
+        x, y, weights = batch
+        return (F.cross_entropy(self(x), y, reduction="none") * weights).mean()
+
+
+@style()
+class HardExamples(Both):
+    """The loss itself says which samples it keeps; their labels are meant all the same."""
+
+    def step(self, batch):
+        ce = F.cross_entropy(self(batch[0]), batch[1], reduction="none")
+        return (ce * (ce > ce.median()).float()).mean()
+
+
 @style(batch=xy_dict, pair=lambda m, b, s: (m.net(b["image"]), b["label"]))
 class DictBatch(Both):
     def step(self, batch):

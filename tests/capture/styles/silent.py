@@ -28,6 +28,31 @@ class MaskAtSecondPlace(Base):
         return None
 
 
+class MissingLabels(Base):
+    """Labels below 0 are unknown: a mask takes them out of the unreduced loss."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        losses = F.binary_cross_entropy_with_logits(self(x), y.clamp(0, 1), reduction="none")
+        known = (y >= 0).float()
+        return (losses * known).sum() / known.sum()
+
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+class Padding(Base):
+    """A mask says which positions are real, here by filling."""
+
+    def training_step(self, batch, batch_idx):
+        x, y, mask = batch
+        losses = F.cross_entropy(self(x).transpose(1, 2), y, reduction="none")
+        return losses.masked_fill(~mask, 0).sum() / mask.sum()
+
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
 class LabelsUnused(Base):
     """Self-supervised training on a labelled data set: the labels come along unread."""
 
@@ -112,7 +137,17 @@ def three(g: torch.Generator, stage: str):
     return floats(g), classes(g, high=2), classes(g)
 
 
+def hidden(g, stage):
+    return floats(g), classes(g, BATCH, 5, high=3).float() - 1
+
+
+def padded(g, stage):
+    return floats(g, BATCH, 4, 8), classes(g, BATCH, 4), classes(g, BATCH, 4, high=2).bool()
+
+
 SILENT = {
+    "MissingLabels": hidden,
+    "Padding": padded,
     "NoPredictions": three,
     "MaskAtSecondPlace": three,
     "EverythingNeedsGrad": xy,
@@ -130,6 +165,8 @@ __all__ = [
     "LabelsUnused",
     "LossOverEmbeddings",
     "MaskAtSecondPlace",
+    "MissingLabels",
     "NoPredictions",
+    "Padding",
     "nn",
 ]

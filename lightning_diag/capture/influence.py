@@ -50,6 +50,14 @@ def factors(loss: Tensor, terms: list[Tensor]) -> list[float | None]:
 _PASSED = ("View", "Reshape", "UnsafeView", "Squeeze", "Unsqueeze", "Transpose", "Permute", "Clone", "ToCopy", "Div")
 """Operations behind which an unreduced loss still has an entry for each prediction."""
 
+_MASKS = {
+    "MaskedFillBackward0": "_saved_mask",
+    "MaskedSelectBackward0": "_saved_mask",
+    "WhereBackward0": "_saved_condition",
+    "IndexBackward0": "_saved_indices",
+}
+"""Operations that keep some entries, and where their nodes keep which."""
+
 
 def is_masked(loss: Tensor, term: Tensor) -> bool:
     """Whether ``loss`` leaves out entries of the unreduced ``term`` by a product with zeros and ones, or by a mask.
@@ -71,7 +79,7 @@ def is_masked(loss: Tensor, term: Tensor) -> bool:
     climb: list[Any] = [term.grad_fn]
     for node in climb:
         for child in children.get(node, ()):
-            mask = _mask_of(child, node)
+            mask = _mask_of(child, node, term)
             if mask is not None and _hides(mask, term):
                 return True
             if mask is not None or type(child).__name__.startswith(_PASSED):
@@ -79,18 +87,32 @@ def is_masked(loss: Tensor, term: Tensor) -> bool:
     return False
 
 
-def _mask_of(node: Any, parent: Any) -> Tensor | None:
+def _mask_of(node: Any, parent: Any, term: Tensor) -> Tensor | None:
     """The tensor with which ``node`` weighs or picks the entries of ``parent``."""
     kind = type(node).__name__
     if kind == "MulBackward0":
         name = "_saved_other" if node.next_functions[0][0] is parent else "_saved_self"
     else:
-        name = {"MaskedFillBackward0": "_saved_mask", "WhereBackward0": "_saved_condition"}.get(kind, "")
+        name = _MASKS.get(kind, "")
     try:
         mask = getattr(node, name, None) if name else None
-    except RuntimeError:  # the graph was freed already
+        if isinstance(mask, tuple):
+            mask = _picked(mask, term)
+    except (RuntimeError, IndexError):  # the graph was freed already, or the indices belong to another shape
         return None
     return mask if isinstance(mask, Tensor) and mask.dim() and not mask.requires_grad else None
+
+
+def _picked(indices: tuple[Tensor | None, ...], term: Tensor) -> Tensor | None:
+    """The entries of ``term``, or of its flat view, that indexing by a mask kept."""
+    index = indices[0] if len(indices) == 1 else None
+    if index is None:
+        return None
+    if index.dtype is torch.bool:
+        return index
+    mask = torch.zeros(term.numel(), dtype=torch.bool, device=term.device)
+    mask[index] = True
+    return mask
 
 
 def _hides(mask: Tensor, term: Tensor) -> bool:

@@ -93,9 +93,11 @@ class Usage(TorchFunctionMode):
                 self.uses.append(Use(root, name, tuple(other.shape)))
 
     def _follow(self, label: Tensor, result: object) -> None:
-        """A label alone, reshaped, cast or encoded, is still the label."""
+        """A label alone, reshaped, cast or encoded, is still the label; where it exceeds a rank is not."""
         root = self._roots[storage(label)]
         for made in leaves(result).values():
+            if made.dtype is torch.bool and not label.is_floating_point():
+                continue
             if not made.requires_grad and made.numel() >= label.numel() and storage(made) not in self._roots:
                 self._roots[storage(made)] = root
                 self._kept.append(made)

@@ -53,6 +53,31 @@ class Padding(Base):
         return self.training_step(batch, batch_idx)
 
 
+class PaddingLeftOut(Padding):
+    """The same by indexing."""
+
+    def training_step(self, batch, batch_idx):
+        x, y, mask = batch
+        return F.cross_entropy(self(x).transpose(1, 2), y, reduction="none")[mask].mean()
+
+
+class Ranks(Base):
+    """Ordinal regression: column i says whether the label exceeds rank i, so columns are no classes."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        logits, total = self(x), 0.0
+        for rank in range(5):
+            among = y > rank - 1
+            above = (y[among] > rank).long()
+            chosen = logits[among, rank]
+            total = total - (F.logsigmoid(chosen) * above + (F.logsigmoid(chosen) - chosen) * (1 - above)).sum()
+        return total / len(y)
+
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
 class LabelsUnused(Base):
     """Self-supervised training on a labelled data set: the labels come along unread."""
 
@@ -148,6 +173,8 @@ def padded(g, stage):
 SILENT = {
     "MissingLabels": hidden,
     "Padding": padded,
+    "PaddingLeftOut": padded,
+    "Ranks": xy,
     "NoPredictions": three,
     "MaskAtSecondPlace": three,
     "EverythingNeedsGrad": xy,
@@ -168,5 +195,7 @@ __all__ = [
     "MissingLabels",
     "NoPredictions",
     "Padding",
+    "PaddingLeftOut",
+    "Ranks",
     "nn",
 ]

@@ -35,7 +35,7 @@ class NotLearning(Rule):
         count, rate = final_count(history, "probe") or final_count(history, "train"), trivial_rate(history, "train")
         trivial = trivial_loss(history)
         evidence = []
-        if count and rate:
+        if count and rate and history.context.task != "ctc":  # whole lines have no most frequent class
             text = f"training accuracy {of(count)}; always naming the most frequent class gives {percent(rate)}"
             evidence.append(Evidence(signal="train/acc", text=text, observed=count.rate, expected=rate))
         if len(loss):

@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from torch import nn
-from torch.utils.data import RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from lightning_diag.history import ModelFacts, OptimFacts, SplitFacts
 
@@ -43,8 +43,9 @@ def split_facts(loader: Any) -> SplitFacts:
     dataset = getattr(loader, "dataset", None)
     sampler = getattr(loader, "sampler", None)
     batch_sampler = getattr(loader, "batch_sampler", None)
+    ready = isinstance(loader, DataLoader) and batch_sampler is None  # batch_size=None: items may be batches
     return SplitFacts(
-        size=_length(dataset),
+        size=None if ready else _length(dataset),
         batches=_length(loader),
         batch_size=_whole(getattr(loader, "batch_size", None) or getattr(batch_sampler, "batch_size", None)),
         sampler=type(sampler).__name__ if sampler is not None else None,

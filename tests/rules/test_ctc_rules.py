@@ -201,3 +201,11 @@ def test_wrong_lengths_explain_an_overfitting_that_they_cause():
     losses = {"train/loss": [3.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05], "val/loss": [3.0, 2.2, 1.6, 1.7, 2.0, 2.6, 3.0]}
     run = history(losses, steps=100, task="ctc", ctc=CTCFacts(blank=0, checks=checks))
     assert diagnose(run).causes[0].code == "LD405"
+
+
+def test_whole_lines_have_no_most_frequent_class():
+    columns = {"train/loss": [3.4] * 6, "ctc/train/loss_ratio": [1.0] * 6}
+    lines = history(columns, counts={"train": [(0, 60)] * 6, "val": [(0, 30)] * 6}, classes=30, task="ctc")
+    found = {f.code: f for f in diagnose(lines).findings}
+    assert "LD115" in found, found.keys()
+    assert "most frequent class" not in found["LD115"].summary

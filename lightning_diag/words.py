@@ -87,6 +87,8 @@ def _short(text: str) -> str:
 
 def p(value: float) -> str:
     """``p = 0.41``, ``p = 0.003``, ``p = 0.00005``, ``p < 1e-6``."""
+    if math.isnan(value):
+        return "p unknown"
     if value < 1e-6:
         return "p < 1e-6"
     digits = 2 if value >= 0.095 else 1 - math.floor(math.log10(value)) - 1

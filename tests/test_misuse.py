@@ -1,5 +1,7 @@
 """What bad use gets: a clear sentence, before training where possible."""
 
+import re
+
 import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from toys import Toy, fit, loader, trainer
@@ -12,6 +14,7 @@ from lightning_diag import (
     PretrainLoadVerifier,
     diagnosis_of,
 )
+from lightning_diag.cli import main
 from lightning_diag.errors import DiagError
 
 
@@ -83,3 +86,21 @@ def test_barebones_switches_the_monitors_off(tmp_path):
 def test_a_trainer_without_monitors_has_no_diagnosis(tmp_path):
     with pytest.raises(DiagError, match="Attach a monitor"):
         diagnosis_of(fit(tmp_path, [], epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (80, "val/acc is a share between 0 and 1. Did you mean 0.8?"),
+        (-1, "val/acc is a share"),
+        ("80%", "expected a number"),
+    ],
+)
+def test_a_target_that_cannot_be_reached(tmp_path, capsys, target, message):
+    with pytest.raises(MisconfigurationException, match=re.escape(message)):
+        fit(tmp_path, [GapMonitor(target=target, dirpath=tmp_path)])
+    if not isinstance(target, str):
+        log = tmp_path / "log.csv"
+        log.write_text("epoch,val_acc\n0,0.5\n1,0.6\n")
+        assert main(["diagnose", str(log), f"--target={target}", "--out", "-"]) == 2
+        assert message in capsys.readouterr().err

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact, hypergeom
 
 from lightning_diag import statistics as s
+from lightning_diag import words
 from lightning_diag.history import Count
 from lightning_diag.tails import drawn_at_least, drawn_by_chance
 
@@ -184,3 +185,7 @@ def test_the_association_of_very_many_samples_is_bounded_at_once() -> None:
     half = 1_500_000_000
     assert s.association([(half, half, half // 2 + 10), (half, half, half // 2 + 10)]) > 0.5
     assert s.association([(half, half, half // 2 + 10**6), (half, half, half // 2 + 10**6)]) < 1e-100
+
+
+def test_a_p_value_that_is_no_number_is_written() -> None:
+    assert words.p(float("nan")) == "p unknown"

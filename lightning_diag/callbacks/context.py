@@ -20,7 +20,7 @@ from lightning_diag.signals.setup_facts import (
     versions,
 )
 
-_DEFAULT_METRIC = "val/acc"
+DEFAULT_METRIC = "val/acc"
 _LOWER_IS_BETTER = ("loss", "error", "err", "ter", "wer", "cer", "perplexity", "ppl", "mse", "mae")
 
 
@@ -65,7 +65,7 @@ def baseline_of(values: Mapping[str, float], stage: StageRecord | None) -> Basel
     return Baseline(
         source="validation before the first step",
         correct=None if stage is None else stage.correct,
-        value=values.get(_DEFAULT_METRIC),
+        value=values.get(DEFAULT_METRIC),
         loss=values.get("val/loss"),
     )
 
@@ -79,7 +79,7 @@ def _baseline(options: Options, run: Run) -> Baseline | None:
             source="restored history",
             epoch=restored.epoch,
             correct=None if stage is None else stage.correct,
-            value=restored.values.get(_DEFAULT_METRIC),
+            value=restored.values.get(DEFAULT_METRIC),
             loss=restored.values.get("val/loss"),
         )
     if isinstance(options.baseline, tuple):
@@ -95,7 +95,7 @@ def _last_validated(epochs: tuple[EpochRecord, ...]) -> EpochRecord | None:
 def _target(options: Options) -> Target | None:
     if options.target is None:
         return None
-    metric = options.target_metric or options.monitor or _DEFAULT_METRIC
+    metric = options.target_metric or options.monitor or DEFAULT_METRIC
     mode = options.mode if metric == options.monitor and options.mode else mode_of(metric)
     return Target(value=float(options.target), metric=metric, mode=mode)
 

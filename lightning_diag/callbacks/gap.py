@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from lightning_diag.callbacks.base import DiagCallback
-from lightning_diag.errors import ConfigError
+from lightning_diag.callbacks.context import DEFAULT_METRIC
+from lightning_diag.errors import ConfigError, check_target
 
 
 class GapMonitor(DiagCallback):
@@ -72,6 +73,8 @@ class GapMonitor(DiagCallback):
         options = self.options
         if options.mode not in (None, "min", "max"):
             raise ConfigError(f'GapMonitor(mode={options.mode!r}): expected "min" or "max".')
+        if options.target is not None:
+            check_target(options.target, options.target_metric or options.monitor or DEFAULT_METRIC)
         if isinstance(options.baseline, tuple):
             _check_counts(options.baseline)
         if options.probe_batches is not None and options.probe_batches < 0:

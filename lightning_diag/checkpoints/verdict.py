@@ -216,8 +216,13 @@ def _why_not(comparison: Comparison) -> str:
     cosine = comparison.distance.cosine
     if cosine is not None and cosine > LIMITS.related:
         return "; the two are related: the same seed, an average (EMA) of the same run, or trained since"
+    undone = "the load did not happen, went into a copy, or was undone"
+    prefixes = comparison.alignment.prefixes
+    if comparison.aligned > 0.99 and prefixes and prefixes[0][0] and not prefixes[0][1]:
+        begin = f"its names begin with {prefixes[0][0]}., which those of the model lack"
+        return f"; {begin}: a load with strict=False passes over all of them; if the prefix was taken off, {undone}"
     if comparison.aligned > 0.99:
-        return "; the names fit, so the load did not happen, went into a copy, or was undone"
+        return f"; the names fit, so {undone}"
     return "; the names do not fit as they are"
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from lightning_diag.errors import check_target
 from lightning_diag.history import (
     Baseline,
     Count,
@@ -51,6 +52,7 @@ class Told:
         signal, mode = history.monitored() or ("val/acc", "max")
         context = history.context
         if self.target is not None:
+            check_target(self.target, signal)
             context = replace(context, target=Target(value=self.target, metric=signal, mode=mode))
         if self.baseline is not None:
             count = self.baseline if isinstance(self.baseline, Count) else None

@@ -9,7 +9,15 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import could_be_good, counts, first_sight, learned, train_rate, trivial_rate
+from lightning_diag.rules.reading import (
+    above_trivial,
+    could_be_good,
+    counts,
+    first_sight,
+    learned,
+    train_rate,
+    trivial_rate,
+)
 from lightning_diag.words import of, percent
 
 
@@ -27,9 +35,15 @@ class LabelsRandom(Rule):
     """Level of the test that the running accuracy of the first epoch is above chance. In that epoch no sample was seen
     before, so that it measures generalisation within the training set."""
 
+    above: float = 0.05
+    """p-value below which validation was above chance, corrected for the number of evaluations: then the labels tell something."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         if learned(history, "val") is not False or could_be_good(history, "val", train_rate(history)):
+            return None
+        above = above_trivial(history, "val")
+        if above is not None and above < self.above:  # random labels are at chance in every evaluation
             return None
         first, rate = first_sight(history), trivial_rate(history, "train")
         if first is None or rate is None:

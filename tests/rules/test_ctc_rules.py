@@ -209,3 +209,8 @@ def test_whole_lines_have_no_most_frequent_class():
     found = {f.code: f for f in diagnose(lines).findings}
     assert "LD115" in found, found.keys()
     assert "most frequent class" not in found["LD115"].summary
+    assert "ignores the input" not in found["LD115"].summary
+    falling = history(
+        {**columns, "train/loss": [3.4, 3.2, 3.04]}, counts={"train": [(0, 60)] * 3}, classes=30, task="ctc"
+    )
+    assert "LD115" not in {f.code for f in diagnose(falling).findings}

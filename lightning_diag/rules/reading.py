@@ -19,6 +19,8 @@ ALPHA = 0.01
 """Error rate of one rule's test. About thirty rules test something, so that a healthy run of independent signals would
 meet one false claim in three runs at 0.05; at 0.01 and with the size of effect that each rule asks for besides, the
 rate measured on healthy random configurations stays below one in a hundred."""
+SIGN = 0.05
+"""p-value below which *never* is too strong a word, whatever many looks make of it: the customary level."""
 
 
 NO_ANSWERS = "how often each class was the answer is not recorded"
@@ -112,7 +114,8 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
     """Whether ``stage`` was ever established to be better than trivial; None when nothing recorded tells.
 
     Accuracy decides where it was counted, and with it the answers by class: among 95 % of one class no accuracy is
-    much above trivial, and telling the other one apart is learning all the same. Else the loss, which must have come
+    much above trivial, and telling the other one apart is learning all the same; with a loss below the trivial one the
+    milder level :data:`SIGN` will do, as these are two signs. Without counts the loss, which must have come
     10 % below the trivial one (a model that only learns the class frequencies reaches it, and one that learns anything
     else soon passes below). For CTC, where whole lines are counted, the loss against the trivial one, else the token
     error rate.
@@ -121,11 +124,12 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
         return _ctc_learned(history, stage)
     if history.context.task == "dense" and counts(history, stage):
         return _dense_learned(history, stage)
-    p_value = above_trivial(history, stage)
-    if p_value is not None:
-        return statistics.corrected(min(p_value, _association(history, stage)), 2) < alpha
     best, trivial = history.series(f"{stage}/loss").best("min"), trivial_loss(history)
-    return best[1] < 0.9 * trivial if best and trivial else None
+    below = best[1] < 0.9 * trivial if best and trivial else None
+    p_value = above_trivial(history, stage)
+    if p_value is None:
+        return below
+    return statistics.corrected(min(p_value, _association(history, stage)), 2) < (SIGN if below else alpha)
 
 
 def _association(history: RunHistory, stage: str) -> float:

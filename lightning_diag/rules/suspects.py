@@ -8,6 +8,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.reading import (
+    SIGN,
     above_trivial,
     best_count,
     classes,
@@ -58,10 +59,6 @@ def sign_of_learning(history: RunHistory) -> Evidence | None:
         return None
     text = f"alone, {of(best[1])} in epoch {best[0]} would be better than chance ({p(p_value)}): something may have been learned there"
     return Evidence(signal="val/acc", text=text, epoch=best[0], observed=best[1].rate, expected=rate, p_value=p_value)
-
-
-SIGN = 0.05
-"""p-value of a single look below which *never* is too strong a word, whatever many looks make of it: the customary level."""
 
 
 def _ln(history: RunHistory) -> float:

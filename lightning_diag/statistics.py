@@ -233,6 +233,11 @@ def corrected(p_value: float, looks: int) -> float:
     return -math.expm1(max(1, looks) * math.log1p(-p_value))
 
 
+def before_correction(alpha: float, looks: int) -> float:
+    """The level that one p-value must be below for :func:`corrected` to be below ``alpha`` after ``looks`` chances."""
+    return -math.expm1(math.log1p(-alpha) / max(1, looks))
+
+
 def noise(values: Sequence[float]) -> float:
     """Standard deviation of the noise on a slowly moving series, from its first differences.
 

@@ -86,13 +86,23 @@ def _short(text: str) -> str:
 
 
 def p(value: float) -> str:
-    """``p = 0.41``, ``p = 0.003``, ``p = 0.00005``, ``p < 1e-6``."""
+    """``p = 0.41``, ``p = 0.003``, ``p = 0.00005``, ``p < 1e-6``; with so many digits that it stays on its side of a level.
+
+    0.0496 is ``p = 0.0496``: beside *established below 0.05*, ``p = 0.05`` would contradict itself.
+    """
     if math.isnan(value):
         return "p unknown"
     if value < 1e-6:
         return "p < 1e-6"
-    digits = 2 if value >= 0.095 else 1 - math.floor(math.log10(value)) - 1
-    return f"p = {min(value + 1e-12, 1.0):.{max(digits, 2)}f}"  # 0.125 is written 0.13, not 0.12
+    digits = 2 if value >= 0.095 else max(2, -math.floor(math.log10(value)))
+    shown = min(value + 1e-12, 1.0)  # 0.125 is written 0.13, not 0.12
+    while any((float(f"{shown:.{digits}f}") < level) != (shown < level) for level in LEVELS):
+        digits += 1
+    return f"p = {shown:.{digits}f}"
+
+
+LEVELS = (0.05, 0.01)
+"""Levels that p-values are held against; a rounded one must not change sides."""
 
 
 def listed(items: Sequence[str], most: int = 5) -> str:

@@ -65,6 +65,11 @@ def test_sample_size_against_a_target_has_the_power_it_states() -> None:
     assert 0.76 <= np.mean((0.82 - found) / np.sqrt(0.82 * 0.18 / n) > 1.645) <= 0.84
 
 
+def test_the_level_before_a_correction_is_the_one_that_the_correction_takes_back() -> None:
+    assert s.corrected(s.before_correction(0.05, 40), 40) == pytest.approx(0.05)
+    assert s.before_correction(0.05, 1) == pytest.approx(0.05)
+
+
 def test_sample_size_of_equal_rates_is_refused() -> None:
     with pytest.raises(ValueError, match="two different rates"):
         s.samples_needed(0.5, 0.5)

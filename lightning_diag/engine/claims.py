@@ -45,9 +45,9 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     if found.paired is None:
         at_best, helps = _at_best_paired(found)
         reason = f"{reason} (Fisher's exact test){at_best}"
-        needed = _enough(best.rate, last.rate) + (", or predictions paired by sample" if helps else "")
+        needed = _enough(found) + (", or predictions paired by sample" if helps else "")
     else:
-        reason, needed = f"{reason} (paired, exact McNemar)", _enough_pairs(found.paired, best.rate - last.rate)
+        reason, needed = f"{reason} (paired, exact McNemar)", _enough_pairs(found, found.paired)
     return NotEstablished(
         claim=f"That {what} ({percent(best.rate)} → {percent(last.rate)})", reason=reason, needed=needed
     )
@@ -64,23 +64,31 @@ def _at_best_paired(found: Fall) -> tuple[str, bool]:
     return f"; pairing these samples could not settle it ({p(least)} at best)", False
 
 
-def _enough(first: float, second: float) -> str:
-    about = statistics.rounded_up(statistics.samples_needed(first, second))
+def _enough(found: Fall) -> str:
+    first, second = found.then.rate, found.now.rate
+    level = statistics.before_correction(ALPHA, found.looks)
+    about = statistics.rounded_up(statistics.samples_needed(first, second, level))
     return (
         f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples (a difference of "
-        f"{points(first - second)}, power 80 %)"
+        f"{points(first - second)}, power 80 %{_after_choice(found)})"
     )
 
 
-def _enough_pairs(pairs: Paired, drop: float) -> str:
+def _after_choice(found: Fall) -> str:
+    """What the number of samples allows for besides the power: the choice that the p-value was corrected for."""
+    return f", the choice among {found.looks + 1} evaluations allowed for" if found.looks > 1 else ""
+
+
+def _enough_pairs(found: Fall, pairs: Paired) -> str:
     """The same for samples that are paired already: what helps is more of them."""
     if pairs.lost <= pairs.gained:
         return ""
-    total = pairs.both + pairs.gained + pairs.lost + pairs.neither
-    about = statistics.rounded_up(statistics.pairs_needed(pairs.gained, pairs.lost, total))
+    drop, total = found.then.rate - found.now.rate, pairs.both + pairs.gained + pairs.lost + pairs.neither
+    level = statistics.before_correction(ALPHA, found.looks)
+    about = statistics.rounded_up(statistics.pairs_needed(pairs.gained, pairs.lost, total, level))
     return (
         f"{pairs.lost} {'sample was' if pairs.lost == 1 else 'samples were'} lost and {pairs.gained} gained; at these shares about {about:,} paired samples would "
-        f"establish a difference of {points(drop)} (power 80 %)"
+        f"establish a difference of {points(drop)} (power 80 %{_after_choice(found)})"
     )
 
 

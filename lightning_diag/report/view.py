@@ -144,6 +144,23 @@ class View:
             return None
         return record.stages[stage].correct
 
+    def probe(self, record: EpochRecord) -> Count | None:
+        """Training accuracy in eval mode as a count: it is measured on a few batches."""
+        stage = record.stages.get("probe")
+        rate, n = record.values.get("probe/train_acc"), record.values.get("probe/train_n")
+        if stage is not None and stage.correct is not None:
+            return stage.correct
+        return Count(k=round(rate * n), n=int(n)) if rate is not None and n and 0 <= rate <= 1 else None
+
+    @cached_property
+    def training_lines(self) -> str:
+        """``8 of the 200 training lines`` where CTC training was read from a sample; empty where it was not."""
+        count = next((s.correct for _, s in reversed(self.history.stage("train")) if s.correct), None)
+        size = self.history.context.data.train.size
+        if self.history.context.task != "ctc" or count is None or (size is not None and count.n >= size):
+            return ""
+        return f"{count.n:,} of the {size:,} training lines" if size else f"{count.n:,} training lines"
+
     def last_classes(self, stage: str) -> tuple[int | None, StageRecord | None]:
         """(epoch, record) of the last evaluation that kept a row per class."""
         return next(((e, s) for e, s in reversed(self.history.stage(stage)) if s.classes), (None, None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import CaptureFacts, Count, DataFacts, SplitFacts, Target
+from lightning_diag.history import Baseline, CaptureFacts, Count, DataFacts, SplitFacts, Target
 from lightning_diag.report import render_markdown
 from tests import seeds
 from tests.build import history
@@ -126,9 +126,47 @@ def test_a_target_reached_by_the_best_of_many_is_not_called_surpassed_by_luck():
         {}, counts={"val": [(k, 400) for k in (360, 376, 365, 376, 376)]}, classes=4, target=Target(value=0.9)
     )
     table = report(run)
-    assert "| best and final | 4 (first in 1) | 376/400 = 94 %" in table
-    assert "reached; a true rate above it is established (p = 0.003)" in table
+    assert (
+        "| best | 1 | 376/400 = 94 % | 91–96 % | reached; a true rate above it is established (p = 0.02 as the best"
+        in table
+    )
+    assert (
+        "| final | 4 | 376/400 = 94 % | 91–96 % | as good as the best; reached; a true rate above it is established (p = 0.003)"
+        in table
+    )
     late = history(
         {}, counts={"val": [(k, 400) for k in (360, 373, 365, 366, 362)]}, classes=4, target=Target(value=0.9)
     )
     assert "reached; a true rate above it is not established (p = 0.07 as the best of 5 evaluations)" in report(late)
+
+
+def test_counts_of_a_sample_say_so():
+    run = history(
+        {"train/loss": [1.0, 0.8], "probe/train_acc": [0.3125, 0.75], "probe/train_n": [16.0, 16.0]},
+        counts={"train": [(15, 64), (29, 64)], "val": [(8, 29), (20, 29)]},
+        train={"size": 64},
+        classes=4,
+    )
+    text = report(run)
+    assert "| 5/16 = 31 % [14, 56] |" in text
+    assert "Train acc (eval mode) is measured on a fixed sample, 16 of 64 training samples." in text
+    lines = {"train": [(0, 2), (2, 2)], "val": [(0, 29), (5, 29)]}
+    read = report(history({"ctc/val/ter": [0.9, 0.8]}, counts=lines, task="ctc", train={"size": 200}))
+    assert "| 2/2 = 100 % [34, 100] |" in read
+    assert (
+        "Train lines exact and train TER are read from a sample: in the last epoch 2 of the 200 training lines." in read
+    )
+
+
+def test_samples_that_settle_a_fall_allow_for_the_choice_of_the_best():
+    """62 of 100 at best, 50 at the end: two planned evaluations need fewer samples than the best of 40 and the last."""
+    counts = {"val": [(55, 100)] * 20 + [(62, 100)] + [(55, 100)] * 18 + [(50, 100)]}
+    (chosen,) = (d for d in diagnose(history(counts=counts, classes=4)).not_established if "got worse" in d.claim)
+    assert (
+        "about 570 samples (a difference of 12 points, power 80 %, the choice among 40 evaluations allowed for)"
+        in chosen.needed
+    )
+    planned = Baseline(source="given", epoch=0, correct=Count(k=62, n=100))
+    run = history(counts={"val": [(50, 100)]}, epochs=[1], classes=4, baseline=planned)
+    (claim,) = (d for d in diagnose(run).not_established if "got worse" in d.claim)
+    assert "about 270 samples (a difference of 12 points, power 80 %)" in claim.needed

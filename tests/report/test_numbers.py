@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from lightning_diag import words
 from lightning_diag.history import Count
 from lightning_diag.report import numbers
 from lightning_diag.report.view import interval_text, with_interval
@@ -16,6 +17,15 @@ from lightning_diag.report.view import interval_text, with_interval
 )  # fmt: skip
 def test_percent(fraction, n, shown):
     assert numbers.percent(fraction, n) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.41, "p = 0.41"), (0.0496, "p = 0.0496"), (0.04996, "p = 0.04996"), (0.0504, "p = 0.05"), (0.05, "p = 0.05"),
+     (0.00997, "p = 0.00997"), (0.0101, "p = 0.01"), (0.02, "p = 0.02"), (0.00005, "p = 0.00005"), (1e-9, "p < 1e-6")],
+)  # fmt: skip
+def test_a_p_value_stays_on_its_side_of_the_level(value, shown):
+    assert words.p(value) == shown
 
 
 def test_counts_with_intervals():

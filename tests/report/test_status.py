@@ -44,6 +44,17 @@ def test_a_fall_beyond_chance_is_one():
     assert statuses(_view([180, 150, 185], n=200))[1] == ("drop",)
 
 
+def test_a_slide_is_not_called_level():
+    """From 69 to 45 % in steps that are no drop; one sample less is level."""
+    found = statuses(_view([15, 20, 19, 17, 15, 13]))
+    assert [w[0] for w in found[2:]] == ["level", "level", "lower", "lower"]
+
+
+def test_a_stop_that_only_the_replay_saw_marks_its_row():
+    context = RunContext(task="ctc", stop=StopFacts(would_stop_epoch=2))
+    assert statuses(_view([10, 20, 19, 19], context=context))[2] == ("would stop", "level")
+
+
 def test_a_loss_that_is_not_finite_diverged():
     found = statuses(_view([10, 11], train_loss=[1.0, math.nan]))
     assert found[1][0] == "diverged"

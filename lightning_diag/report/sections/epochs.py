@@ -53,7 +53,7 @@ def epochs(view: View) -> tuple[Block, ...]:
         f"{len(kept)} of {len(records):,} epochs: first, last, those with an event or named in this report, and others "
         "evenly between."
     )
-    notes = ([left_out] if len(kept) < len(records) else []) + _legend(rows)
+    notes = ([left_out] if len(kept) < len(records) else []) + _samples(view, rows, columns) + _legend(rows)
     strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))
     columns = (
         tuple(replace(c, title=EXACT.get(c.title, c.title)) for c in columns)
@@ -68,6 +68,21 @@ def _legend(rows: list[tuple[str, ...]]) -> list[str]:
     used = {word for row in rows for word in row[-1].split(", ")}
     parts = [f"{word}: {meaning}" for word, meaning in MEANINGS.items() if word in used]
     return [sentence("; ".join(parts))] if parts else []
+
+
+def _samples(view: View, rows: list[tuple[str, ...]], columns: tuple[Column, ...]) -> list[str]:
+    """Which counts rest on a sample of the training set, and on how large a one."""
+    shown = {column.title for at, column in enumerate(columns) if any(row[at] for row in rows)}
+    notes = []
+    if view.training_lines and "train acc" in shown:
+        notes.append(f"train lines exact and train TER are read from a sample: in the last epoch {view.training_lines}")
+    count = next((c for r in reversed(view.history.epochs) if (c := view.probe(r))), None)
+    if count is not None and "train acc (eval mode)" in shown:
+        size = view.history.context.data.train.size
+        whole = f" of {size:,}" if size and size >= count.n and view.history.context.task != "dense" else ""
+        unit = "positions" if view.history.context.task == "dense" else "training samples"
+        notes.append(f"train acc (eval mode) is measured on a fixed sample, {count.n:,}{whole} {unit}")
+    return [sentence("; ".join(notes))] if notes else []
 
 
 _EPOCH = re.compile(r"\bepochs? (\d+)(?:–(\d+))?")
@@ -152,11 +167,11 @@ def _cell(view: View, record: EpochRecord, column: str) -> str:
     signal = _SIGNALS.get(column, column.replace(" ", "/"))
     value = record.values.get(signal)
     if column == "train acc (eval mode)":
-        probe = record.stages.get("probe")
-        return numbers.count(probe.correct if probe else None) or shown(signal, value)
+        return with_interval(view.probe(record)) or shown(signal, value)
     if column.endswith(" acc"):
         count = view.count(record, signal)
-        interval = with_interval(count) if column != "train acc" else numbers.count(count)
+        whole = column == "train acc" and not view.training_lines  # of a sample the interval is wide and says so
+        interval = numbers.count(count) if whole else with_interval(count)
         return interval or shown(signal, value)
     return shown(signal, value)
 

@@ -10,7 +10,7 @@ from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
 from lightning_diag.statistics import best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
-from lightning_diag.words import title
+from lightning_diag.words import points, title
 
 ESTABLISHED = 0.05
 """Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
@@ -62,9 +62,9 @@ def _baseline(view: View) -> tuple[str, ...] | None:
 
 
 def _best(view: View) -> tuple[str, ...] | None:
-    """The best epoch of this fit, unless the last one is as good."""
+    """The best epoch of this fit, unless it is the last one."""
     record = _best_record(view)
-    if record is None or len(view.evaluated) < 2 or _final_is_best(view):
+    if record is None or len(view.evaluated) < 2 or record is view.final:
         return None
     value, looks = record.values[view.metric[0]], len(view.evaluated)
     return _row(view, _best_word(view), record, _against_target(view, view.count(record), value, looks))
@@ -72,11 +72,6 @@ def _best(view: View) -> tuple[str, ...] | None:
 
 def _best_record(view: View) -> EpochRecord | None:
     return view.history.best_record(since=view.history.context.resumed_epoch)
-
-
-def _final_is_best(view: View) -> bool:
-    best, final, signal = _best_record(view), view.final, view.metric[0]
-    return best is not None and final is not None and best.values[signal] == final.values[signal]
 
 
 def _best_word(view: View) -> str:
@@ -88,14 +83,14 @@ def _final(view: View) -> tuple[str, ...] | None:
     if record is None:
         return None
     joint = "best and final" if _best_word(view) == "best" else f"{_best_word(view)}, and final"
-    word = joint if _final_is_best(view) and len(view.evaluated) > 1 else "final"
+    best = _best_record(view)
+    word = joint if best is record and len(view.evaluated) > 1 else "final"
     value = record.values[view.metric[0]]
     against = _against_target(view, view.count(record), value) if view.history.context.target else _against_best(view)
-    row = _row(view, word, record, against)
-    best = _best_record(view)
-    if best is None or best is record or not _final_is_best(view):
-        return row
-    return (row[0], f"{row[1]} (first in {view.epoch_label(best)})", *row[2:])
+    same = best is not None and best is not record and best.values[view.metric[0]] == value
+    return _row(
+        view, word, record, "; ".join(text for text in ("as good as the best" if same else "", against) if text)
+    )
 
 
 def _target(view: View) -> tuple[str, ...] | None:
@@ -164,7 +159,7 @@ def _notes(view: View) -> list[str]:
     if bias >= 0.01:
         notes.append(
             f"The best of {looks} evaluations is partly luck: by chance alone it may overstate its rate "
-            f"by up to {100 * bias:.0f} points."
+            f"by up to {points(bias)}."
         )
     if count is None and view.metric[0] == "val/acc":
         notes.append("No interval: the record does not hold how many of how many validation samples were right.")

@@ -36,7 +36,8 @@ def ctc(view: View) -> tuple[Block, ...]:
     blocks = blocks if "ctc" in view.figures else []
     rows = _rows(view)
     if rows:
-        blocks.append(table((Column(""), *_columns(view)), rows))
+        note = f"Training: a sample, in the last epoch {view.training_lines}." if view.training_lines else ""
+        blocks.append(table((Column(""), *_columns(view)), rows, note=note))
     items = tuple(Item(text=text) for text in _facts(view, facts) if text) if facts is not None else ()
     return tuple([*blocks, Bullets(items=items)] if items else blocks)
 

@@ -14,6 +14,8 @@ from lightning_diag.statistics import noise
 
 SIGMAS = 3.0
 """A fall from the evaluation before counts as a drop beyond three standard errors: by chance once in about 700."""
+LEVEL = 1.0
+"""Standard errors below the best so far that are still called level: what two evaluations of one model differ by."""
 
 ENDINGS = {
     "finished": "final",
@@ -31,9 +33,12 @@ EVENTS = {
     "not_loaded": "weights not loaded",
 }
 """Events that are shown as a word; the others follow from the numbers."""
+SAME = frozenset({"level", "lower"})
+"""Words for an evaluation that is neither better nor a drop; anything else that happened says more."""
 MEANINGS = {
     "improving": "better than every epoch before",
-    "level": "not better than the best so far, and not a drop",
+    "level": "not better than the best so far, and within one standard error of it",
+    "lower": "worse than the best so far by more than one standard error, which chance alone often does; no drop",
     "drop": f"worse than the evaluation before by more than {SIGMAS:.0f} standard errors",
     "recovering": "better than the evaluation before, after a drop",
     "overfitting": "validation loss above its lowest while training still improves",
@@ -50,6 +55,7 @@ class _Course:
     """What has to be remembered from one epoch to the next."""
 
     best: float
+    best_count: Count | None = None
     before: float | None = None
     before_count: Count | None = None
     fell_from: float | None = None
@@ -64,14 +70,15 @@ def statuses(view: View) -> list[tuple[str, ...]]:
     resumed = view.history.context.baseline
     last = len(view.history.epochs) - 1
     words = []
+    stops = _would_stop(view)
     for at, record in enumerate(view.history.epochs):
-        found = [*_events(record), *_judge(view, record, course, spread)]
+        found = [*_events(record), *(["would stop"] if at == stops else []), *_judge(view, record, course, spread)]
         if record.epoch in established:
-            found = ["drop", *(w for w in found if w not in {"drop", "level"})]
+            found = ["drop", *(w for w in found if w not in {"drop", *SAME})]
         if resumed is not None and record.epoch == resumed.epoch:
             found.insert(0, "baseline")
         if overfits is not None and at > overfits[0] and _worse_but_fitting(record, overfits[1]):
-            found = [w for w in found if w != "level"] + ["overfitting"]
+            found = [w for w in found if w not in SAME] + ["overfitting"]
         ending = ENDINGS.get(view.history.context.stop.status, "final") if at == last else None
         words.append(tuple(dict.fromkeys([*found, ending] if ending else found)))
     return words
@@ -83,7 +90,15 @@ def _start(view: View) -> _Course:
     value = baseline_value(baseline, signal) if baseline is not None else None
     count = baseline.correct if baseline is not None and signal == "val/acc" else None
     worst = -math.inf if mode == "max" else math.inf
-    return _Course(best=worst if value is None else value, before=value, before_count=count)
+    return _Course(best=worst if value is None else value, best_count=count, before=value, before_count=count)
+
+
+def _would_stop(view: View) -> int | None:
+    """Position of the evaluation after which the criterion would have stopped, where only its replay says so."""
+    epoch = view.history.context.stop.would_stop_epoch
+    if any(event.kind == "would_stop" for record in view.history.epochs for event in record.events):
+        return None
+    return max((i for i, record in enumerate(view.history.epochs) if record.epoch == epoch), default=None)
 
 
 def _events(record: EpochRecord) -> Iterator[str]:
@@ -102,7 +117,7 @@ def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> I
         return
     sign, count = (1.0 if mode == "max" else -1.0), view.count(record)
     better = sign * (value - course.best) > 0
-    if _fell(value, count, course, sign, spread):
+    if course.before is not None and _below(value, count, course.before, course.before_count, sign, spread) > SIGMAS:
         course.fell_from = course.best
         yield "drop"
     elif record is view.best and len(view.evaluated) > 1:
@@ -110,24 +125,27 @@ def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> I
     elif better and course.before is not None:
         yield "improving"
     elif course.fell_from is not None:
-        yield "recovering" if course.before is not None and sign * (value - course.before) > 0 else "level"
+        up = course.before is not None and sign * (value - course.before) > 0
+        yield "recovering" if up else _level(value, count, course, sign, spread)
     elif course.before is not None:
-        yield "level"
-    course.best = value if better else course.best
+        yield _level(value, count, course, sign, spread)
+    course.best, course.best_count = (value, count) if better else (course.best, course.best_count)
     course.fell_from = None if better else course.fell_from
     course.before, course.before_count = value, count
 
 
-def _fell(value: float, count: Count | None, course: _Course, sign: float, spread: float) -> bool:
-    """Whether the value is worse than the one before by more than chance makes plausible."""
-    if course.before is None:
-        return False
-    fall = sign * (course.before - value)
+def _level(value: float, count: Count | None, course: _Course, sign: float, spread: float) -> str:
+    """``level``, or ``lower`` where the value lies further below the best so far than one evaluation strays."""
+    return "lower" if _below(value, count, course.best, course.best_count, sign, spread) > LEVEL else "level"
+
+
+def _below(value: float, count: Count | None, other: float, of: Count | None, sign: float, spread: float) -> float:
+    """By how many standard errors of the difference a value is worse than another one; 0 where nothing tells the error."""
     error = spread
-    if count is not None and course.before_count is not None and count.n and course.before_count.n:
-        pooled = (count.k + course.before_count.k) / (count.n + course.before_count.n)
-        error = math.sqrt(pooled * (1 - pooled) * (1 / count.n + 1 / course.before_count.n))
-    return fall > SIGMAS * error > 0
+    if count is not None and of is not None and count.n and of.n:
+        pooled = (count.k + of.k) / (count.n + of.n)
+        error = math.sqrt(pooled * (1 - pooled) * (1 / count.n + 1 / of.n))
+    return sign * (other - value) / error if error > 0 else 0.0
 
 
 def _spread(view: View) -> float:

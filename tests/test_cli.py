@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -182,6 +183,58 @@ def test_stopping_says_where_it_would_have_stopped(log, tmp_path, capsys):
     assert "would" in out
     (tmp_path / "train.csv").write_text("epoch,train_loss\n0,1\n1,0.5\n")
     assert "no validation series" in error(capsys, "stopping", tmp_path / "train.csv")
+
+
+def test_stopping_shows_rows_that_say_something(tmp_path, capsys):
+    rows = [f"{i},{0.3 + 0.7 * 0.9**i:.4f},{0.3 + 0.7 * 0.9**i:.4f}\n" for i in range(120)]
+    for many in (2, 10, 120):
+        (tmp_path / "log.csv").write_text("epoch,train_loss,val_loss\n" + "".join(rows[:many]))
+        assert main(["stopping", str(tmp_path / "log.csv")]) == 0
+        out = capsys.readouterr().out
+        shown = [line for line in out.splitlines() if line.strip()[:1].isdigit()]
+        if many == 2:
+            assert "too few evaluations: 2" in out
+            assert not shown
+        else:
+            assert all("%" in line for line in shown)
+            assert len(shown) == 8 if many == 10 else 30 <= len(shown) <= 42
+            assert "epochs before 2: fewer than three values" in out
+    assert "every 3rd of 118 evaluations" in out
+    assert sum(line.endswith("stop") for line in shown) == 1
+
+
+def test_stopping_says_where_the_report_decided_otherwise(tmp_path, capsys):
+    for epoch in range(5):
+        append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=epoch, values={"val/loss": 1.0 / (epoch + 1)}))
+    append_context(tmp_path / "history.jsonl", RunContext(stop=StopFacts(would_stop_epoch=3)))
+    assert main(["stopping", str(tmp_path)]) == 0
+    assert "The report of the run says epoch 3" in capsys.readouterr().out
+    append_context(tmp_path / "history.jsonl", RunContext(stop=StopFacts(stopper="AdaptiveEarlyStop")))
+    assert main(["stopping", str(tmp_path)]) == 0
+    assert "stopped by AdaptiveEarlyStop after epoch 4" in capsys.readouterr().out
+
+
+@pytest.mark.figures
+@pytest.mark.parametrize("kind", ["own", "csv"])
+@pytest.mark.parametrize("command", ["diagnose", "stopping", "html"])
+def test_of_several_runs_the_taken_one_is_named_and_how_to_take_another(tmp_path, capsys, command, kind):
+    for i in (0, 1):
+        folder = tmp_path / f"version_{i}"
+        folder.mkdir()
+        if kind == "own":
+            append_context(folder / "history.jsonl", RunContext())
+            append_epoch(folder / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0}))
+        else:
+            (folder / "log.csv").write_text(LOG)
+        os.utime(folder / ("history.jsonl" if kind == "own" else "log.csv"), (1_000_000 - i, 1_000_000 - i))
+    assert main([command, str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"read {tmp_path / 'version_0'}")
+    assert f"{tmp_path} holds 2 runs; this is the newest one" in out
+    other = out.partition("to read that: ")[2].splitlines()[0]
+    assert other.startswith(str(tmp_path / "version_1"))
+    assert main([command, other]) == 0
+    assert "newest" not in capsys.readouterr().out
 
 
 def test_a_closed_pipe_is_no_error(log):

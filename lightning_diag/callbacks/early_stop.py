@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from lightning.pytorch.callbacks import EarlyStopping
@@ -12,7 +13,8 @@ from lightning_diag.callbacks.context import mode_of
 from lightning_diag.callbacks.parts.stopping import StoppingPart
 from lightning_diag.callbacks.run import Part
 from lightning_diag.errors import ConfigError
-from lightning_diag.stopping import SETTINGS, Exits, StoppingCriterion
+from lightning_diag.history import StopSettings
+from lightning_diag.stopping import SETTINGS, JointCriterion
 
 
 class AdaptiveEarlyStop(DiagCallback, EarlyStopping):
@@ -88,26 +90,21 @@ class AdaptiveEarlyStop(DiagCallback, EarlyStopping):
             )
         if self.stop_at_target and self.target is None:
             raise ConfigError("AdaptiveEarlyStop(stop_at_target=True) needs target=.")
-        self.criterion("max")
+        JointCriterion.of(replace(self.settings(), series=(("val/acc", "max"),)))  # refuses what is out of range
 
     def parts(self) -> list[Part]:
         """The part that decides after each interval."""
         return [StoppingPart(self)]
 
-    def criterion(self, mode: str, **plan: Any) -> StoppingCriterion:
-        """A fresh criterion with this callback's settings.
-
-        Raises:
-            ConfigError: if a setting is out of range.
-        """
-        exits = Exits(target=self.target, stop_at_target=self.stop_at_target)
-        return StoppingCriterion(
-            mode,
-            max_missed_gain=self.max_missed_gain,
+    def settings(self) -> StopSettings:
+        """What this callback asks of the criterion, without series and schedule."""
+        limit = self.max_missed_gain
+        return StopSettings(
+            max_missed_gain=SETTINGS[limit] if isinstance(limit, str) else limit,
             min_gain=self.min_gain,
             min_evaluations=self.min_evaluations,
-            exits=exits,
-            **plan,
+            target=self.target,
+            stop_at_target=self.stop_at_target,
         )
 
     def state_dict(self) -> dict[str, Any]:

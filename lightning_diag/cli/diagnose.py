@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lightning_diag.cli.reading import folder_of, read, say, thresholds
+from lightning_diag.cli.reading import folder_of, read, say, tell, thresholds
 from lightning_diag.engine import diagnose
 from lightning_diag.findings import Diagnosis
 from lightning_diag.garbage import without_collections
@@ -27,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     history, report, place = read(options)
     diagnosis = diagnose(history, thresholds=given)
     if options.out == "-":
+        if not options.quiet:
+            tell("\n".join(report.lines()))
         say(render_markdown(history, diagnosis))
     else:
         folder = Path(options.out) if options.out else folder_of(place)

@@ -17,9 +17,9 @@ def run(options: argparse.Namespace) -> int:
         DiagError: the log or an argument cannot be understood.
         OSError: the page cannot be written.
     """
-    history, _, place = read(options)
+    history, report, place = read(options)
     diagnosis = diagnose(history)
     page = render_html(history, diagnosis, draw_figures(history, diagnosis))
     path = options.out or folder_of(place) / "diagnosis.html"
-    say(f"page: {replace_file(path, page.encode())}")
+    say("\n".join([*report.lines(), "", f"page: {replace_file(path, page.encode())}"]))
     return 0

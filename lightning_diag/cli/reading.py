@@ -128,3 +128,8 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
 def say(text: str = "") -> None:
     """Print a line."""
     print(text)  # noqa: T201  (a command line prints)
+
+
+def tell(text: str) -> None:
+    """Print a line for people beside an output that goes elsewhere."""
+    print(text, file=sys.stderr)  # noqa: T201  (a command line prints)

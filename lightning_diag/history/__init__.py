@@ -14,7 +14,16 @@ Conventions
 
 from __future__ import annotations
 
-from lightning_diag.history.context import Baseline, CaptureFacts, CTCFacts, MappingTest, RunContext, StopFacts, Target
+from lightning_diag.history.context import (
+    Baseline,
+    CaptureFacts,
+    CTCFacts,
+    MappingTest,
+    RunContext,
+    StopFacts,
+    StopSettings,
+    Target,
+)
 from lightning_diag.history.data import DataFacts, SplitFacts
 from lightning_diag.history.epochs import (
     ClassRow,
@@ -29,7 +38,7 @@ from lightning_diag.history.epochs import (
     StageRecord,
 )
 from lightning_diag.history.model import BlockFacts, BlockShare, ModelFacts, OptimFacts, PretrainFacts
-from lightning_diag.history.run import RunHistory, Series
+from lightning_diag.history.run import RunHistory, Series, usual_series
 from lightning_diag.history.signals import SIGNALS
 
 SCHEMA_VERSION = 1
@@ -62,5 +71,7 @@ __all__ = [
     "SplitFacts",
     "StageRecord",
     "StopFacts",
+    "StopSettings",
     "Target",
+    "usual_series",
 ]

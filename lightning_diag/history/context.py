@@ -114,6 +114,34 @@ class StopFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopSettings:
+    """What the stopping criterion was asked in a run, so that a replay of its record asks the same.
+
+    Attributes:
+        series: (signal, mode) pairs that must all have stalled, the leading one first; empty: the usual ones
+            (:meth:`RunHistory.watched`).
+        max_missed_gain: share of the gain that may be missed; min_gain, min_evaluations, target, stop_at_target: as
+            given to ``AdaptiveEarlyStop``.
+        by_step: whether evaluations are placed by step and not by epoch; None: as the record allows.
+        planned: index of the last planned evaluation, an epoch or a step.
+        rates: (index, learning rate) where the planned rate changes; empty where the schedule is not known.
+        on_plateau: the scheduler waits for a plateau; floor: the lowest rate that it goes down to.
+    """
+
+    series: tuple[tuple[str, str], ...] = ()
+    max_missed_gain: float = 0.05
+    min_gain: float = 0.05
+    min_evaluations: int = 3
+    target: float | None = None
+    stop_at_target: bool = False
+    by_step: bool | None = None
+    planned: float | None = None
+    rates: tuple[tuple[float, float], ...] = ()
+    on_plateau: bool = False
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """What the user wants to reach: ``metric >= value`` (or ``<=`` for ``mode="min"``)."""
 
@@ -148,6 +176,7 @@ class RunContext:
         class_names: names by index; empty where unknown.
         monitor: signal by which *best* is judged; monitor_mode ``max`` or ``min``.
         resumed_from: path of the checkpoint that the fit resumed from; resumed_epoch: first epoch of this fit.
+        stopping: what the stopping criterion was asked; None in a record from elsewhere.
         settings: callbacks and rule thresholds in use, as display text.
         hparams: hyper-parameters of the run by dotted name, as text; what two runs did differently is read from them.
         outcomes: what each validation sample did at the best evaluation; empty where samples are not paired or too many.
@@ -167,6 +196,7 @@ class RunContext:
     ctc: CTCFacts | None = None
     capture: tuple[CaptureFacts, ...] = ()
     stop: StopFacts = field(default_factory=StopFacts)
+    stopping: StopSettings | None = None
     target: Target | None = None
     baseline: Baseline | None = None
     resumed_from: str | None = None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_diag.history.context import Baseline, RunContext
 from lightning_diag.history.epochs import Count, EpochRecord, StageRecord
+
+USUAL = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
+"""(signal, mode) by which a run is judged where the user names none, the leading one first."""
+
+
+def usual_series(names: Container[str]) -> tuple[tuple[str, str], ...]:
+    """Those of :data:`USUAL` that are among ``names``."""
+    return tuple(pair for pair in USUAL if pair[0] in names)
 
 
 @dataclass(frozen=True)
@@ -123,8 +131,19 @@ class RunHistory:
         present = set(self.signals())
         if self.context.monitor in present:
             return str(self.context.monitor), self.context.monitor_mode
-        options = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
-        return next((pair for pair in options if pair[0] in present), None)
+        return next(iter(usual_series(present)), None)
+
+    def watched(self) -> tuple[tuple[str, str], ...]:
+        """(signal, mode) of the series that a stop is decided on, the leading one first; empty where there is none.
+
+        Those that the run was watched by; else the user's monitor, else the usual series of the first evaluation.
+        """
+        asked = self.context.stopping
+        if asked is not None and asked.series:
+            return asked.series
+        if self.context.monitor in self.signals():
+            return ((str(self.context.monitor), self.context.monitor_mode),)
+        return next((found for record in self.epochs if (found := usual_series(record.values))), ())
 
     def best_record(self, since: int | None = None) -> EpochRecord | None:
         """The record with the best monitored value (earliest of equals).

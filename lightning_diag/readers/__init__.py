@@ -73,17 +73,27 @@ def read_place(place: Place, told: Told, asked: Path | None = None) -> tuple[Run
         RecordError: it cannot be understood.
         ConfigError: ``told`` does not fit it.
     """
+    which = None if asked is None else _which(asked, place)
     if place.kind == "own":
-        return read_own(place.path, told)
+        return read_own(place.path, told, which)
     try:
         log = READERS[place.kind](place)
     except RecordError as error:
         message = str(error)
         raise RecordError(message if str(place.path) in message else f"{place.path}: {message}") from error
-    count = len(find_logs(asked)) if asked is not None else 1
-    if count > 1:
-        log.note(f"{asked} holds {count} runs; this is the newest one")
+    if which:
+        log.note(which)
     return build(log, str(place), told)
+
+
+def _which(asked: Path, place: Place) -> str | None:
+    """Which of several runs at ``asked`` was read, and how to read another; None where there is one only."""
+    others = [other for other in find_logs(asked) if other != place]
+    if not others:
+        return None
+    text = f"{asked} holds {len(others) + 1} runs; this is the newest one"
+    elsewhere = next((other.path for other in others if other.path != place.path), None)
+    return f"{text}. Give the path of another one to read that: {elsewhere}" if elsewhere else text
 
 
 __all__ = ["READERS", "Place", "ReadReport", "Told", "find_log", "find_logs", "read_place", "read_run"]

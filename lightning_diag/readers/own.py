@@ -12,8 +12,13 @@ from lightning_diag.readers.log import ReadReport
 from lightning_diag.store import read_history
 
 
-def read_own(path: Path, told: Told) -> tuple[RunHistory, ReadReport]:
+def read_own(path: Path, told: Told, which: str | None = None) -> tuple[RunHistory, ReadReport]:
     """Read ``history.jsonl``; what the user says fills in what the record does not know.
+
+    Args:
+        path: the file.
+        told: what the user says.
+        which: a note on why this run of several was read.
 
     Raises:
         RecordError: it is no such record.
@@ -29,5 +34,5 @@ def read_own(path: Path, told: Told) -> tuple[RunHistory, ReadReport]:
         val=replace(context.data.val, size=context.data.val.size or told.n_val),
     )
     history = replace(history, context=replace(context, data=data, classes=context.classes or told.classes))
-    notes = tuple(note for note in context.notes if "record" in note)
+    notes = (*([which] if which else []), *(note for note in context.notes if "record" in note))
     return told.completed(history), ReadReport(kind="lightning_diag record", path=str(path), notes=notes)

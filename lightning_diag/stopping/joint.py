@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_diag.errors import ConfigError
+from lightning_diag.history import StopSettings
 from lightning_diag.stopping.criterion import StoppingCriterion
+from lightning_diag.stopping.exits import Exits
+from lightning_diag.stopping.schedule import LearningRatePlan
 from lightning_diag.stopping.values import Decision, Evaluation
 from lightning_diag.words import title
 
@@ -21,12 +24,41 @@ class JointCriterion:
 
     Attributes:
         criteria: one criterion per series, the leading one first: its numbers are those of the joint decision.
+        latest: the last decision of each series alone.
 
     Raises:
         ConfigError: no criterion was given.
     """
 
     criteria: Mapping[str, StoppingCriterion]
+    latest: Mapping[str, Decision] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def of(cls, asked: StopSettings) -> JointCriterion:
+        """One criterion per series of ``asked``.
+
+        Raises:
+            ConfigError: there is no series, or a setting is out of range.
+        """
+        known = bool(asked.rates) or asked.on_plateau
+        plan = LearningRatePlan(points=asked.rates, on_plateau=asked.on_plateau, floor=asked.floor) if known else None
+        leading = Exits(
+            target=asked.target, stop_at_target=asked.stop_at_target
+        )  # a target is one of the leading series
+        return cls(
+            {
+                name: StoppingCriterion(
+                    mode,
+                    max_missed_gain=asked.max_missed_gain,
+                    min_gain=asked.min_gain,
+                    min_evaluations=asked.min_evaluations,
+                    planned=asked.planned,
+                    plan=plan,
+                    exits=Exits() if i else leading,
+                )
+                for i, (name, mode) in enumerate(asked.series)
+            }
+        )
 
     def __post_init__(self) -> None:
         if not self.criteria:
@@ -36,6 +68,7 @@ class JointCriterion:
         """Forget the run."""
         for criterion in self.criteria.values():
             criterion.reset()
+        self.latest = {}
 
     def update(self, evaluations: Mapping[str, Evaluation]) -> Decision:
         """Take the next evaluation of each series.
@@ -44,6 +77,7 @@ class JointCriterion:
             KeyError: a series is missing.
         """
         decisions = {name: criterion.update(evaluations[name]) for name, criterion in self.criteria.items()}
+        self.latest = decisions
         lead = next(iter(decisions.values()))
         for name, decision in decisions.items():
             if decision.stop and decision.cause in ALONE:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lightning_diag.history import EpochRecord, Paired, RunHistory
-from lightning_diag.stopping.criterion import StoppingCriterion
+from lightning_diag.history import EpochRecord, Paired, RunHistory, StopSettings
+from lightning_diag.stopping.joint import JointCriterion
 from lightning_diag.stopping.values import Decision, Evaluation
+
+Hold = Callable[[Mapping[str, float]], str | None]
+"""Why not to stop at an evaluation with these values, for reasons that only the caller knows; None: no reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,54 +20,72 @@ class Replay:
     """A run seen again through the criterion.
 
     Attributes:
-        monitor, mode: the series decided on.
+        series: (signal, mode) pairs that were decided on together, the leading one first.
+        epochs: epoch of each evaluation.
         decisions: one per evaluation, also after the first stop: what would have been said had the run gone on.
-        stop: the first decision to stop; None when the criterion would have let the run finish.
+        each: signal -> its own decisions.
+        stop: the first decision to stop, in a resumed run after resuming; None when the criterion would have let the run
+            finish. stop_epoch: its epoch.
         saved: evaluations after that one.
-        missed: share of the gain of the recorded run that stopping there would have missed; None without a gain.
+        missed: share of the gain of the leading series that stopping there would have missed; None without a gain.
     """
 
-    monitor: str
-    mode: str
+    series: tuple[tuple[str, str], ...]
+    epochs: tuple[int, ...]
     decisions: tuple[Decision, ...]
+    each: Mapping[str, tuple[Decision, ...]]
     stop: Decision | None = None
+    stop_epoch: int | None = None
     saved: int = 0
     missed: float | None = None
 
 
-def replay(history: RunHistory, criterion: StoppingCriterion | None = None) -> Replay | None:
-    """Run the criterion over ``history``.
+def replay(history: RunHistory, hold: Hold | None = None) -> Replay | None:
+    """Run the criterion over ``history``, with the series and settings that the run was watched by.
 
     Args:
         history: the record of a run.
-        criterion: settings to use; it is reset first. By default one with the run's own monitor, mode and planned end.
+        hold: a reason to wait that only the caller knows.
 
     Returns:
-        The decisions, or None when the history holds no monitored series.
+        The decisions, or None when the history holds no series to decide on.
     """
-    monitored = history.monitored()
-    if monitored is None:
+    series = history.watched()
+    rows = [record for record in history.epochs if all(name in record.values for name, _ in series)]
+    if not series or not rows:
         return None
-    monitor, mode = monitored
-    rows = [record for record in history.epochs if monitor in record.values]
-    if criterion is None:
-        criterion = StoppingCriterion(mode, planned=planned_index(history, rows))
-    criterion.reset()
-    decisions = []
-    for evaluation, record in zip(evaluations(rows, monitor), rows, strict=True):
-        decisions.append(criterion.update(compared(evaluation, record, criterion.best_index)))
-    values = [record.values[monitor] for record in rows]
-    return outcome(monitor, criterion.mode, tuple(decisions), values)
+    asked = history.context.stopping or StopSettings()
+    indices, planned = _placed(history, rows)
+    criterion = JointCriterion.of(replace(asked, series=series, planned=planned))
+    decisions: list[Decision] = []
+    each: dict[str, list[Decision]] = {name: [] for name, _ in series}
+    for index, record in zip(indices, rows, strict=True):
+        decisions.append(criterion.update(inputs(criterion, record, index, hold)))
+        for name, decision in criterion.latest.items():
+            each[name].append(decision)
+    seen = Replay(
+        series=series,
+        epochs=tuple(record.epoch for record in rows),
+        decisions=tuple(decisions),
+        each={name: tuple(parts) for name, parts in each.items()},
+    )
+    return _outcome(seen, [record.values[series[0][0]] for record in rows], history.context.resumed_epoch)
 
 
-def outcome(monitor: str, mode: str, decisions: tuple[Decision, ...], values: Sequence[float]) -> Replay:
-    """What following ``decisions`` (one per value) would have saved and missed."""
-    place = next((i for i, decision in enumerate(decisions) if decision.stop), None)
+def _outcome(seen: Replay, values: Sequence[float], resumed: int | None) -> Replay:
+    """What following the decisions (one per value of the leading series) would have saved and missed."""
+    since = -1 if resumed is None else resumed
+    pairs = enumerate(zip(seen.epochs, seen.decisions, strict=True))
+    place = next((i for i, (epoch, decision) in pairs if decision.stop and epoch >= since), None)
     if place is None:
-        return Replay(monitor=monitor, mode=mode, decisions=decisions)
-    missed = missed_gain(values, place + 1, mode)
-    saved = len(values) - place - 1
-    return Replay(monitor=monitor, mode=mode, decisions=decisions, stop=decisions[place], saved=saved, missed=missed)
+        return seen
+    return replace(
+        seen,
+        stop=seen.decisions[place],
+        stop_epoch=seen.epochs[place],
+        saved=len(values) - place - 1,
+        missed=missed_gain(values, place + 1, seen.series[0][1]),
+    )
 
 
 def missed_gain(values: Sequence[float], ran: int, mode: str) -> float | None:
@@ -77,30 +98,49 @@ def missed_gain(values: Sequence[float], ran: int, mode: str) -> float | None:
     return (max(oriented) - max(oriented[:ran])) / (max(finite) - finite[0])
 
 
-def planned_index(history: RunHistory, rows: Sequence[EpochRecord]) -> float | None:
-    """Index of the planned last evaluation, in the unit that :func:`evaluations` uses for ``rows``."""
-    optim = history.context.optim
-    if _by_epoch(rows):
-        return None if optim.planned_epochs is None else float(optim.planned_epochs - 1)
-    if _by_step(rows):
-        return None if optim.planned_steps is None else float(optim.planned_steps)
-    return None
+def _placed(history: RunHistory, rows: Sequence[EpochRecord]) -> tuple[Sequence[float], float | None]:
+    """Where the rows and the planned end are: by epoch, or by step where an epoch has several, else by order."""
+    asked, optim = history.context.stopping or StopSettings(), history.context.optim
+    epochs = [row.epoch for row in rows]
+    steps = [row.step for row in rows if row.step is not None]
+    if not asked.by_step and _ascend(epochs):
+        last = None if optim.planned_epochs is None else float(optim.planned_epochs - 1)
+        return epochs, asked.planned if asked.by_step is False else last
+    if len(steps) == len(rows) and _ascend(steps):
+        last = None if optim.planned_steps is None else float(optim.planned_steps)
+        return steps, asked.planned if asked.by_step else last
+    return range(len(rows)), None
 
 
-def evaluations(rows: Sequence[EpochRecord], monitor: str) -> Iterator[Evaluation]:
-    """The rows as input of a criterion: placed by epoch, or by step where an epoch has several, else by order."""
-    by_epoch, by_step = _by_epoch(rows), _by_step(rows)
-    for order, row in enumerate(rows):
-        index = row.epoch if by_epoch else row.step if by_step and row.step is not None else order
-        others = {k: v for k, v in row.values.items() if k.startswith("val/") and k not in {monitor, "val/loss"}}
-        yield Evaluation(
-            index=index,
-            value=row.values[monitor],
-            train_loss=row.values.get("train/loss"),
-            val_loss=None if monitor == "val/loss" else row.values.get("val/loss"),
-            others=others,
-            lr=row.values.get("lr", row.lrs[0] if row.lrs else None),
-        )
+def _ascend(places: Sequence[int]) -> bool:
+    return all(b > a for a, b in itertools.pairwise(places))
+
+
+def inputs(
+    criterion: JointCriterion, record: EpochRecord, index: float, hold: Hold | None = None
+) -> dict[str, Evaluation]:
+    """One record as input of each series of ``criterion``.
+
+    Raises:
+        KeyError: a series was not measured.
+    """
+    reason = hold(record.values) if hold else None
+    return {
+        name: compared(replace(_evaluation(record, name, index), hold=reason), record, single.best_index)
+        for name, single in criterion.criteria.items()
+    }
+
+
+def _evaluation(row: EpochRecord, monitor: str, index: float) -> Evaluation:
+    others = {k: v for k, v in row.values.items() if k.startswith("val/") and k not in {monitor, "val/loss"}}
+    return Evaluation(
+        index=index,
+        value=row.values[monitor],
+        train_loss=row.values.get("train/loss"),
+        val_loss=None if monitor == "val/loss" else row.values.get("val/loss"),
+        others=others,
+        lr=row.values.get("lr", row.lrs[0] if row.lrs else None),
+    )
 
 
 def compared(evaluation: Evaluation, record: EpochRecord, best_index: float) -> Evaluation:
@@ -133,12 +173,3 @@ def worsening_p(paired: Paired) -> float | None:
     from scipy.stats import binom
 
     return float(binom.sf(paired.lost - 1, changed, 0.5))
-
-
-def _by_epoch(rows: Sequence[EpochRecord]) -> bool:
-    return all(b.epoch > a.epoch for a, b in itertools.pairwise(rows))
-
-
-def _by_step(rows: Sequence[EpochRecord]) -> bool:
-    steps = [row.step for row in rows]
-    return all(a is not None and b is not None and b > a for a, b in itertools.pairwise(steps))

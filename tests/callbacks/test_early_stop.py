@@ -4,6 +4,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from toys import Toy, fit
 
 from lightning_diag import AdaptiveEarlyStop, GapMonitor, diagnosis_of
+from lightning_diag.stopping import replay
+from lightning_diag.store import read_history
 
 
 class Flat(Toy):
@@ -42,6 +44,37 @@ def test_never_before_min_epochs_and_never_latched(tmp_path):
 def test_without_a_stopper_the_run_is_replayed(tmp_path):
     run = fit(tmp_path, [GapMonitor()], Flat(), epochs=25)
     assert diagnosis_of(run).history.context.stop.would_stop_epoch is not None
+
+
+class Stepped(Flat):
+    """With a schedule that a stop waits for."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 9, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("monitors", "module", "more"),
+    [
+        ([AdaptiveEarlyStop(dry_run=True)], Flat, {}),
+        ([AdaptiveEarlyStop("val_loss", max_missed_gain="early", dry_run=True)], Flat, {}),
+        ([AdaptiveEarlyStop(dry_run=True), GapMonitor(monitor="val/loss")], Stepped, {}),
+        ([AdaptiveEarlyStop(min_gain=0.2, dry_run=True)], Flat, {"val_check_interval": 0.5}),
+        ([GapMonitor()], Stepped, {}),
+    ],
+    ids=["default", "one series", "schedule", "twice an epoch", "without a stopper"],
+)
+def test_a_replay_of_the_record_decides_what_the_run_decided(tmp_path, monitors, module, more):
+    fit(tmp_path, monitors, module(), epochs=25, **more)
+    history = read_history(tmp_path / "history.jsonl")
+    seen, stop = replay(history), history.context.stop
+    assert stop.would_stop_epoch is not None
+    assert seen.stop_epoch == stop.would_stop_epoch
+    assert seen.stop.reason == stop.would_stop_reason
+    assert tuple(d.probability for d in seen.decisions if d.probability is not None) == tuple(
+        p for _, p in stop.probability
+    )
 
 
 def test_a_target_reached_and_held_ends_the_run(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from lightning_diag.errors import ConfigError
-from lightning_diag.history import EpochRecord, OptimFacts, Paired, RunContext, RunHistory, StageRecord
+from lightning_diag.history import EpochRecord, OptimFacts, Paired, RunContext, RunHistory, StageRecord, StopSettings
 from lightning_diag.stopping import Evaluation, JointCriterion, StoppingCriterion, missed_gain, replay, worsening_p
 
 
@@ -22,7 +22,8 @@ FALLING = [0.3 + math.exp(-i / 6) for i in range(80)]
 
 def test_replay_says_where_it_would_have_stopped_and_what_that_costs():
     seen = replay(history(FALLING, optim=OptimFacts(planned_epochs=80)))
-    assert (seen.monitor, seen.mode, len(seen.decisions)) == ("val/loss", "min", 80)
+    assert seen.series == (("val/loss", "min"),)
+    assert len(seen.decisions) == 80
     assert seen.saved == 79 - seen.stop.index
     assert 0 <= seen.missed < 0.1
 
@@ -30,12 +31,58 @@ def test_replay_says_where_it_would_have_stopped_and_what_that_costs():
 def test_replay_equals_the_live_criterion():
     live = StoppingCriterion("min", planned=79)
     decisions = [live.update(Evaluation(index=i, value=v, train_loss=v, lr=0.1)) for i, v in enumerate(FALLING)]
-    assert replay(history(FALLING, optim=OptimFacts(planned_epochs=80))).decisions == tuple(decisions)
+    assert replay(history(FALLING, optim=OptimFacts(planned_epochs=80))).each == {"val/loss": tuple(decisions)}
 
 
 def test_replay_of_a_run_that_never_stalls_and_of_nothing():
     assert replay(history([1.0, 0.5, 0.25, 0.12])).stop is None
     assert replay(RunHistory()) is None
+
+
+def both(accs, losses, **context):
+    rows = [
+        EpochRecord(epoch=e, values={"val/acc": a, "val/loss": b, "train/loss": b})
+        for e, (a, b) in enumerate(zip(accs, losses, strict=True))
+    ]
+    return RunHistory(context=RunContext(optim=OptimFacts(planned_epochs=len(rows)), **context), epochs=tuple(rows))
+
+
+STALLED = [min(0.3 + 0.1 * i, 0.7) for i in range(80)]
+
+
+def test_replay_watches_metric_and_loss_like_the_callback_and_what_the_record_says():
+    seen = replay(both(STALLED, FALLING))
+    assert seen.series == (("val/acc", "max"), ("val/loss", "min"))
+    alone = replay(
+        both(STALLED, FALLING, stopping=StopSettings(series=(("val/acc", "max"),), planned=79, by_step=False))
+    )
+    assert alone.series == (("val/acc", "max"),)
+    assert alone.stop_epoch < seen.stop_epoch  # the loss still falls
+    earlier = replay(both(STALLED, FALLING, stopping=StopSettings(max_missed_gain=0.1, planned=79, by_step=False)))
+    assert earlier.stop_epoch < seen.stop_epoch
+
+
+def test_replay_waits_for_the_schedule_of_the_record_and_for_the_caller():
+    known = StopSettings(planned=79, by_step=False, rates=((0, 0.1), (58, 0.1), (59, 0.01), (79, 0.01)))
+    assert replay(both(STALLED, FALLING)).stop_epoch < 59 <= replay(both(STALLED, FALLING, stopping=known)).stop_epoch
+    held = replay(both(STALLED, FALLING), lambda values: "not yet" if values["val/acc"] else None)
+    assert held.stop is None
+    assert held.decisions[-1].reason.endswith("not yet")
+
+
+def test_a_resumed_run_is_not_stopped_before_it_resumed():
+    first = replay(both(STALLED, FALLING)).stop_epoch
+    assert replay(both(STALLED, FALLING, resumed_epoch=first + 10)).stop_epoch == first + 10
+
+
+def test_a_target_is_one_of_the_leading_series():
+    """A loss below 0.82 is no accuracy above it."""
+    asked = StopSettings(target=0.82, stop_at_target=True, planned=79, by_step=False)
+    low = [0.6 - 0.004 * i for i in range(80)]
+    rising = [0.2 + 0.01 * i for i in range(80)]
+    seen = replay(both(rising, low, stopping=asked))
+    assert seen.stop.cause == "target"
+    assert rising[seen.stop_epoch] >= 0.82
 
 
 def test_several_evaluations_per_epoch_are_placed_by_step():

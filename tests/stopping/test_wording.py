@@ -7,7 +7,7 @@ import pytest
 from lightning_diag.engine import diagnose
 from lightning_diag.history import EpochRecord, Paired, RunHistory, StageRecord, StopFacts
 from lightning_diag.report import render_markdown
-from lightning_diag.stopping import Evaluation, Exits, JointCriterion, StoppingCriterion, compared, replay
+from lightning_diag.stopping import Evaluation, JointCriterion, StoppingCriterion, compared, replay
 from lightning_diag.stopping.wording import FACTS, apart, stalled_or_improving
 from tests.build import history
 
@@ -72,7 +72,7 @@ def test_replay_says_what_was_compared():
         )
         for i, v in enumerate([1.0, 0.5, 0.8, 0.9, 1.0])
     ]
-    seen = replay(RunHistory(epochs=tuple(rows)), StoppingCriterion("min", exits=Exits()))
+    seen = replay(RunHistory(epochs=tuple(rows)))
     assert "by the answer to each sample" in seen.decisions[-1].reason
 
 

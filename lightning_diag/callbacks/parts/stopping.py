@@ -11,11 +11,10 @@ from lightning_diag.callbacks.best_weights import BestWeights
 from lightning_diag.callbacks.messages import say, warn
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import resolve
-from lightning_diag.history import EpochRecord, RunHistory, StopFacts
+from lightning_diag.history import EpochRecord, RunHistory, StopFacts, StopSettings, usual_series
 from lightning_diag.rules.ctc_common import on_blank_plateau
 from lightning_diag.signals.schedule import is_plateau, planned_rates
-from lightning_diag.stopping import Decision, JointCriterion, LearningRatePlan, compared, replay
-from lightning_diag.stopping.replay import evaluations
+from lightning_diag.stopping import Decision, JointCriterion, inputs, replay
 
 if TYPE_CHECKING:
     from lightning_diag.callbacks.early_stop import AdaptiveEarlyStop
@@ -39,17 +38,17 @@ class StoppingPart(Part):
         self.criterion: JointCriterion | None = None
         self.decisions: list[tuple[int, Decision]] = []
         self.first_stop: tuple[int, Decision] | None = None
-        self._plan: LearningRatePlan | None = None
         self._wish: tuple[int, Decision] | None = None
         self._by_epoch = True
         self._weights = BestWeights() if stopper is not None and stopper.restore_best else None
 
     def train_start(self, run: Run) -> None:
         """Read the schedule, and take up the record of a resumed run."""
+        self._by_epoch = run.trainer.val_check_batch >= run.trainer.num_training_batches
+        asked = StopSettings() if self.stopper is None else self.stopper.settings()
+        run.recorder.update(stopping=_scheduled(asked, run, by_epoch=self._by_epoch))
         if self.stopper is None:
             return
-        self._by_epoch = run.trainer.val_check_batch >= run.trainer.num_training_batches
-        self._plan = _plan(run, by_epoch=self._by_epoch)
         for record in run.recorder.epochs:
             self._take(run, record)
         self.first_stop = None
@@ -114,38 +113,34 @@ class StoppingPart(Part):
     # -- inner --------------------------------------------------------------------------------------------------
 
     def _take(self, run: Run, record: EpochRecord) -> Decision | None:
-        names = self._names(run, record)
-        if not names:
+        criterion = self.criterion or self._start(run, record)
+        if criterion is None or any(name not in record.values for name in criterion.criteria):
             return None
-        if self.criterion is None:
-            assert self.stopper is not None
-            plan = {"plan": self._plan, "planned": _planned(run, by_epoch=self._by_epoch)}
-            self.criterion = JointCriterion({n: self.stopper.criterion(mode, **plan) for n, mode in names.items()})
-        if any(name not in record.values for name in self.criterion.criteria):
-            return None
-        inputs = {}
-        for name, criterion in self.criterion.criteria.items():
-            evaluation = next(iter(evaluations((record,), name)))
-            index = record.epoch if self._by_epoch else record.step or 0
-            evaluation = compared(evaluation, record, criterion.best_index)
-            inputs[name] = replace(evaluation, index=index, hold=on_blank_plateau(record.values))
-        decision = self.criterion.update(inputs)
+        index = record.epoch if self._by_epoch else record.step or 0
+        decision = criterion.update(inputs(criterion, record, index, on_blank_plateau))
         self.decisions.append((record.epoch, decision))
         return decision
 
-    def _names(self, run: Run, record: EpochRecord) -> dict[str, str]:
+    def _start(self, run: Run, record: EpochRecord) -> JointCriterion | None:
+        """The criterion, once there is a series to watch; what it is asked goes into the record."""
+        series = self._series(run, record)
+        if not series:
+            return None
+        asked = replace(run.recorder.context.stopping or StopSettings(), series=series)
+        run.recorder.update(stopping=asked)
+        self.criterion = JointCriterion.of(asked)
+        return self.criterion
+
+    def _series(self, run: Run, record: EpochRecord) -> tuple[tuple[str, str], ...]:
         """Series to watch, the leading one first, with their modes; empty before the first validation."""
         assert self.stopper is not None
-        if self.criterion is not None:
-            return {name: criterion.mode for name, criterion in self.criterion.criteria.items()}
         asked = self.stopper.watched
         if asked is not None and "val/loss" in record.values:
             found = resolve(asked, record.values)
             if found is not None:
-                return {found: self.stopper.watched_mode or self.stopper.mode}
+                return ((found, self.stopper.watched_mode or self.stopper.mode),)
             _tell_unknown(run, asked, record)
-        pairs = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
-        return {name: mode for name, mode in pairs if name in record.values}
+        return usual_series(record.values)
 
     def _announce(self, run: Run, epoch: int, decision: Decision) -> None:
         assert self.stopper is not None
@@ -195,27 +190,32 @@ def _steps_per_epoch(trainer: Any) -> float:
     return max(1.0, batches / trainer.accumulate_grad_batches) if math.isfinite(batches) else 1.0
 
 
-def _plan(run: Run, *, by_epoch: bool) -> LearningRatePlan | None:
-    """The schedule as points in the unit of the evaluations."""
+def _scheduled(asked: StopSettings, run: Run, *, by_epoch: bool) -> StopSettings:
+    """With the planned end and schedule, in the unit of the evaluations."""
+    asked = replace(asked, by_step=not by_epoch, planned=_planned(run, by_epoch=by_epoch))
     configs = run.trainer.lr_scheduler_configs
-    planned = _planned(run, by_epoch=True)
     if not configs:
-        return None
+        return asked
     scheduler = configs[0].scheduler
     rate = float(scheduler.optimizer.param_groups[0]["lr"])
     if is_plateau(scheduler):
-        floor = getattr(scheduler, "min_lrs", [0.0])[0]
-        return LearningRatePlan(points=((float(run.epoch), rate),), on_plateau=True, floor=float(floor))
+        floor = float(getattr(scheduler, "min_lrs", [0.0])[0])
+        return replace(asked, rates=((float(run.epoch), rate),), on_plateau=True, floor=floor)
+    planned = _planned(run, by_epoch=True)
     if planned is None:
-        return None
+        return asked
     ahead = range(1, min(int(planned) + 2 - run.epoch, PLAN_POINTS))
     per_epoch = _steps_per_epoch(run.trainer)
-    rates = planned_rates(configs[0], ahead, steps_per_epoch=per_epoch)
-    if not rates:
-        return None
+    rates = planned_rates(configs[0], ahead, steps_per_epoch=per_epoch) or []
     unit = 1.0 if by_epoch else per_epoch
     shift = run.epoch - 1 if by_epoch else run.epoch
-    return LearningRatePlan(points=tuple(((shift + e) * unit, r) for e, r in zip(ahead, rates, strict=True)))
+    return replace(asked, rates=_turns([((shift + e) * unit, r) for e, r in zip(ahead, rates, strict=False)]))
+
+
+def _turns(points: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The points without the inner ones of stretches at one rate, which say nothing more."""
+    around = zip([None, *points], points, [*points[1:], None], strict=False)
+    return tuple(p for a, p, b in around if a is None or b is None or not a[1] == p[1] == b[1])
 
 
 def _saved(stop: StopFacts, run: Run) -> StopFacts:
@@ -241,16 +241,14 @@ def _would(stop: StopFacts, first: tuple[int, Decision], epochs: tuple[EpochReco
 
 def _replayed(stop: StopFacts, history: RunHistory) -> StopFacts:
     """The run seen again through the criterion with its defaults."""
-    seen = replay(history)
+    seen = replay(history, on_blank_plateau)
     if seen is None:
         return stop
-    rows = [record for record in history.epochs if seen.monitor in record.values]
-    chances = ((record.epoch, d.probability) for record, d in zip(rows, seen.decisions, strict=True))
+    chances = zip(seen.epochs, (decision.probability for decision in seen.decisions), strict=True)
     stop = replace(stop, probability=tuple((epoch, p) for epoch, p in chances if p is not None))
-    if seen.stop is None:
+    if seen.stop is None or seen.stop_epoch is None:
         return stop
-    place = seen.decisions.index(seen.stop)
-    return replace(_would(stop, (rows[place].epoch, seen.stop), history.epochs), missed_gain=seen.missed)
+    return replace(_would(stop, (seen.stop_epoch, seen.stop), history.epochs), missed_gain=seen.missed)
 
 
 def _seconds(epochs: Iterable[EpochRecord]) -> float:

@@ -242,8 +242,8 @@ class StepLosses:
         return {"first": self.first, "seen": list(seen) if seen is not None else None}
 
     def take_up(self, state: Mapping[str, Any], *, carried: bool) -> None:
-        """Go on from :meth:`state`; the losses themselves only where their interval goes on."""
-        self.first = state["first"]
+        """Go on from :meth:`state` where the interval goes on; else this fit has a first step of its own, that of the checkpoint."""
+        self.first = state["first"] if carried else None
         if carried and state["seen"] is not None:
             self._earlier = _Seen(*state["seen"])
 

@@ -175,7 +175,8 @@ class RunContext:
         classes: number of classes (CTC: of outputs, the blank included).
         class_names: names by index; empty where unknown.
         monitor: signal by which *best* is judged; monitor_mode ``max`` or ``min``.
-        resumed_from: path of the checkpoint that the fit resumed from; resumed_epoch: first epoch of this fit.
+        resumed_from: path given to ``fit(ckpt_path=)``, which restored weights, optimiser, schedule and counters from it;
+            resumed_epoch: first epoch of this fit.
         stopping: what the stopping criterion was asked; None in a record from elsewhere.
         settings: callbacks and rule thresholds in use, as display text.
         hparams: hyper-parameters of the run by dotted name, as text; what two runs did differently is read from them.

@@ -29,7 +29,7 @@ SIGNALS: Mapping[str, str] = {
     "update/ratio": "norm of the epoch's weight update over the norm of the weights",
     "param/norm": "global L2 norm of the parameters",
     "relu/dead_share": "largest share, over ReLU layers, of units that never fired on the validation probe",
-    "loss/first": "training loss of the very first step",
+    "loss/first": "training loss of the first step of the fit (again of a fit that was resumed: no update of it has been made yet)",
     "loss/step_min": "smallest training step loss of the epoch",
     "loss/step_max": "largest training step loss of the epoch",
     "loss/nonfinite_steps": "training steps with a non-finite loss",

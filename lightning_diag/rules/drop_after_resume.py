@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA, counts, loss_scale
-from lightning_diag.rules.resuming import circumstances, keep, not_excluded, rates, recovery
+from lightning_diag.rules.resuming import circumstances, come_back, keep, not_excluded, rates, recovery, restored
 from lightning_diag.words import number, of, p
 
 
@@ -88,6 +88,7 @@ class DropAfterResume(Rule):
                 p_value=p_value,
             ),
             *circumstances(history, epoch),
+            *restored(history),
         )
         return self.finding(
             severity="error",
@@ -99,7 +100,7 @@ class DropAfterResume(Rule):
             against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in not_excluded(history)),
             why="What follows relearns, at best, what the checkpoint could do already.",
             actions=(
-                "resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",
+                *come_back(history, epoch),
                 _lower(history, epoch),
                 keep(history),
             ),
@@ -117,4 +118,6 @@ def _lower(history: RunHistory, epoch: int) -> str:
     now, before = rates(history, epoch)
     raised = now is not None and before is not None and now > before
     rate = f"the old learning rate ({number(before)}, not {number(now)})" if raised and now and before else ""
-    return f"{rate or 'a lower learning rate'} with warm-up over the first 100 steps, one decay instead of restarts"
+    restarts = any(word in (history.context.optim.scheduler or "") for word in ("Restarts", "Cyclic"))
+    decay = ", one decay instead of restarts" if restarts else ""
+    return f"{rate or 'a lower learning rate'} with warm-up over the first 100 steps{decay}"

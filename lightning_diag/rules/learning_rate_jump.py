@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.resuming import come_back
 from lightning_diag.words import number
 
 
@@ -54,7 +55,7 @@ class LearningRateJump(Rule):
             evidence=(Evidence(signal="lr", text=text, epoch=epoch, observed=high, expected=low),),
             why="What was learned with small steps is undone by large ones.",
             actions=(
-                "resume with trainer.fit(..., ckpt_path=...), so that optimiser and scheduler come back",
+                *(come_back(history, epoch) if epoch == (history.context.resumed_epoch or epoch) else ()),
                 "check milestones and gamma of the scheduler, and code that sets param_groups",
             ),
             next_test=f"resume from the checkpoint before epoch {epoch} with the old learning rate",

@@ -6,7 +6,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.best_weights import best_weights
-from lightning_diag.rules.reading import ALPHA, counts, pretrained
+from lightning_diag.rules.reading import ALPHA, counts, loss_scale, pretrained
 from lightning_diag.words import number, of, percent
 
 
@@ -57,14 +57,60 @@ def rates(history: RunHistory, epoch: int) -> tuple[float | None, float | None]:
     return lrs.get(epoch, history.context.optim.lr), before[-1] if before else None
 
 
+def restored(history: RunHistory) -> list[Evidence]:
+    """What is known to have come back: by ``fit(ckpt_path=...)``, and by the loss of the first step, before any update."""
+    out = []
+    if history.context.resumed_from:
+        text = "weights, optimiser and schedule were restored by fit(ckpt_path=...)"
+        out.append(Evidence(signal="resumed_from", text=text))
+    found = first_step(history)
+    if found is not None:
+        epoch, loss, most = found
+        same = "weights and training inputs were those of the checkpoint"
+        other = "weights or inputs may have changed before any update"
+        text = f"the first step, before any update, had a loss of {number(loss)}, against at most {number(most)} in a step of epoch {epoch}: {same if loss <= most else other}"
+        out.append(Evidence(signal="loss/first", text=text, observed=loss, expected=most))
+    return out
+
+
+def first_step(history: RunHistory) -> tuple[int, float, float] | None:
+    """(last epoch before the resume, loss of the first step after it, largest loss of a step of that epoch).
+
+    None where they were not recorded, and where a step of that epoch was no better than an answer that ignores the input:
+    such a loss would not tell the weights of the checkpoint from others.
+    """
+    resumed, scale = history.context.resumed_epoch, loss_scale(history)
+    if resumed is None or not scale:
+        return None
+    first = next((loss for e, loss in history.series("loss/first").finite if e >= resumed), None)
+    before = [pair for pair in history.series("loss/step_max").finite if pair[0] < resumed]
+    if first is None or not before or before[-1][1] >= scale:
+        return None
+    return before[-1][0], first, before[-1][1]
+
+
 def not_excluded(history: RunHistory) -> list[tuple[str, str]]:
-    """(signal, cause) of what would look the same."""
-    out = [("optim", "lost optimiser state or a re-initialised head"), ("data", "changed preprocessing")]
-    return (
-        out
-        if pretrained(history)
-        else [*out, ("pretrain", "weights that were not restored, or those of another checkpoint")]
-    )
+    """(signal, cause) of what would look the same and nothing recorded excludes."""
+    by_lightning, found = bool(history.context.resumed_from), first_step(history)
+    as_before = found is not None and found[1] <= found[2]
+    out = [] if by_lightning else [("optim", "lost optimiser state")]
+    out += [] if as_before else [("weights", "a head that was re-initialised")]
+    out.append(("data", f"changed preprocessing{' of validation alone' if as_before else ''}"))
+    if not (by_lightning or as_before or pretrained(history)):
+        out.append(("pretrain", "weights that were not restored, or those of another checkpoint"))
+    return out
+
+
+def come_back(history: RunHistory, epoch: int) -> tuple[str, ...]:
+    """The advice on optimiser and schedule: to restore them, or to find what overwrote them after they were restored."""
+    if not history.context.resumed_from:
+        return ("resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",)
+    back, now = history.context.optim.lr, rates(history, epoch)[0]
+    if back is None or now is None or now <= back:
+        return ()
+    how = "on_train_start, a callback, code that sets param_groups"
+    came = f"it came back as {number(back)} and was {number(now)} in epoch {epoch}"
+    return (f"find what sets the learning rate after the checkpoint is restored ({how}): {came}",)
 
 
 def keep(history: RunHistory) -> str:

@@ -170,3 +170,14 @@ def test_samples_that_settle_a_fall_allow_for_the_choice_of_the_best():
     run = history(counts={"val": [(50, 100)]}, epochs=[1], classes=4, baseline=planned)
     (claim,) = (d for d in diagnose(run).not_established if "got worse" in d.claim)
     assert "about 270 samples (a difference of 12 points, power 80 %)" in claim.needed
+
+
+def test_a_learning_rate_is_named_once():
+    hparams = {"lr": "0.03", "net.lr": "0.1", "width": "16"}
+    run = history(
+        {"train/loss": [1.0, 0.9]}, lrs=[0.03, 0.03], optim={"lr": 0.03, "optimizer": "Adam"}, hparams=hparams
+    )
+    text = report(run)
+    assert "| optimiser | Adam, learning rate 0.03 |" in text
+    assert "| lr |" not in text
+    assert "| net.lr | 0.1 |" in text

@@ -89,6 +89,41 @@ def test_the_old_learning_rate_is_named_after_a_resume() -> None:
     assert any("the old learning rate (0.0001, not 0.005)" in action for action in found.actions)
 
 
+def resumed(first, **context):
+    """21 of 29, and 5 of 29 in the epoch after the resume, whose first step had the loss ``first``."""
+    return history(
+        {"train/loss": [0.5, 0.4, 1.5], "loss/step_max": [0.9, 0.6, 4.0], "loss/first": [1.4, None, first]},
+        counts={"val": [(20, 29), (21, 29), (5, 29)]},
+        lrs=[1e-4, 1e-4, 5e-3],
+        resumed_epoch=2,
+        baseline=Baseline(source="restored history", epoch=1, correct=Count(k=21, n=29)),
+        optim={"lr": 1e-4},
+        classes=4,
+        **context,
+    )
+
+
+def test_what_a_resume_restored_is_not_held_possible_and_not_advised() -> None:
+    found = diagnose(resumed(0.45, resumed_from="last.ckpt")).finding("LD503")
+    assert [fact.text for fact in found.against] == ["not excluded: changed preprocessing of validation alone"]
+    facts = " ".join(fact.text for fact in found.evidence)
+    assert "weights, optimiser and schedule were restored by fit(ckpt_path=...)" in facts
+    assert (
+        "had a loss of 0.45, against at most 0.6 in a step of epoch 1: weights and training inputs were those" in facts
+    )
+    assert not any("ckpt_path" in action for action in found.actions)
+    assert "it came back as 0.0001 and was 0.005 in epoch 2" in found.actions[0]
+
+
+def test_a_first_step_that_is_worse_already_is_told() -> None:
+    found = diagnose(resumed(1.3, resumed_from="last.ckpt")).finding("LD503")
+    assert any("weights or inputs may have changed before any update" in fact.text for fact in found.evidence)
+    assert any("a head that was re-initialised" in fact.text for fact in found.against)
+    unknown = diagnose(resumed(None)).finding("LD503")
+    assert len(unknown.against) == 4, "optimiser, head, preprocessing, weights"
+    assert "ckpt_path" in unknown.actions[0]
+
+
 def test_units_that_recover_at_the_very_end_do_not_break_the_rule() -> None:
     run = history({"relu/dead_share": [0.95, 0.95, 0.95, 0.5], "train/loss": [1.0, 1.0, 1.0, 1.0]})
     diagnosis = diagnose(run)

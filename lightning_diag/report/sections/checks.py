@@ -63,7 +63,7 @@ def configuration(view: View) -> tuple[Block, ...]:
 
 def _rows(history: RunHistory) -> list[tuple[str, str]]:
     context = history.context
-    model, optim, stop = context.model, context.optim, context.stop
+    model, optim, stop, hparams = context.model, context.optim, context.stop, _hparams(history)
     of = f", {numbers.magnitude(model.trainable)} trainable" if model.trainable != model.parameters else ""
     return [
         ("module", name(model.name) if model.name else ""),
@@ -88,9 +88,30 @@ def _rows(history: RunHistory) -> list[tuple[str, str]]:
         ("record", name(context.source, 100) if context.source != "live" else ""),
         ("versions", ", ".join(f"{name(k)} {name(v)}" for k, v in context.versions.items())),
         *((name(key), name(value, 200)) for key, value in context.settings.items()),
-        *((name(key), name(value, 100)) for key, value in list(context.hparams.items())[:HPARAMS]),
-        ("more hyper-parameters", str(len(context.hparams) - HPARAMS) if len(context.hparams) > HPARAMS else ""),
+        *((name(key), name(value, 100)) for key, value in hparams[:HPARAMS]),
+        ("more hyper-parameters", str(len(hparams) - HPARAMS) if len(hparams) > HPARAMS else ""),
     ]
+
+
+def _hparams(history: RunHistory) -> list[tuple[str, str]]:
+    """The hyper-parameters without a learning rate that the line of the optimiser names."""
+    named = {numbers.rate(rate) for rate in (history.context.optim.lr, _used(history)) if rate is not None}
+    return [
+        (key, value)
+        for key, value in history.context.hparams.items()
+        if not (key.rsplit(".", 1)[-1] in LEARNING_RATES and _rate(value) in named)
+    ]
+
+
+LEARNING_RATES = ("lr", "learning_rate")
+"""What modules call theirs."""
+
+
+def _rate(text: str) -> str:
+    try:
+        return numbers.rate(float(text))
+    except ValueError:
+        return ""
 
 
 def _task(context: RunContext) -> str:
@@ -119,13 +140,19 @@ def _optimiser(history: RunHistory) -> str:
 
 
 def _learning_rate(history: RunHistory) -> str:
-    """The configured learning rate; after a resume, which may override it, also the one that was used."""
-    configured, resumed = history.context.optim.lr, history.context.resumed_epoch
-    used = next((lr for epoch, lr in history.series("lr").finite if resumed is not None and epoch >= resumed), None)
+    """The learning rate at the start of the fit; after a resume, which may override it, also the one that was used."""
+    configured, used = history.context.optim.lr, _used(history)
     if used is None or used == configured:
         return f"learning rate {numbers.rate(configured)}" if configured is not None else ""
-    as_configured = f" (configured: {numbers.rate(configured)})" if configured is not None else ""
+    word = "restored" if history.context.resumed_from else "configured"
+    as_configured = f" ({word}: {numbers.rate(configured)})" if configured is not None else ""
     return f"learning rate {numbers.rate(used)} in the first epoch after resuming{as_configured}"
+
+
+def _used(history: RunHistory) -> float | None:
+    """The learning rate of the first epoch after a resume."""
+    resumed = history.context.resumed_epoch
+    return next((lr for epoch, lr in history.series("lr").finite if resumed is not None and epoch >= resumed), None)
 
 
 def _clip(context: RunContext) -> str:

@@ -18,6 +18,7 @@ from lightning_diag.checkpoints.nested import Candidate
 from lightning_diag.checkpoints.reading import CheckpointFile
 from lightning_diag.checkpoints.samples import SAMPLES, Taken, take
 from lightning_diag.checkpoints.sides import Side, is_usable, make_sides
+from lightning_diag.checkpoints.unrelated import is_unrelated
 from lightning_diag.checkpoints.verdict import CANNOT_TELL, NOT_LOADED, PARTLY, block_shares, explain, judge, owners
 from lightning_diag.history import PretrainFacts
 
@@ -105,7 +106,9 @@ def facts_of(match: Match, target: Target, *, path: str, file: CheckpointFile, l
     comparison = match.comparison
     untrained = looks_fresh(match.candidate.state)
     verdict = judge(comparison, untrained=untrained, late=late)
-    module = ".".join(part for part in (target.module, _scope(comparison)) if part)
+    apart = is_unrelated(comparison)
+    scope = "" if apart else _scope(comparison)
+    module = ".".join(part for part in (target.module, scope) if part)
     return PretrainFacts(
         verdict=verdict,
         checkpoint=path,
@@ -117,11 +120,11 @@ def facts_of(match: Match, target: Target, *, path: str, file: CheckpointFile, l
         relative_l2=comparison.distance.relative_l2,
         checkpoint_untrained=untrained,
         checkpoint_key=".".join(map(str, match.candidate.path)) or None,
-        blocks=block_shares(comparison),
+        blocks=() if apart else block_shares(comparison),
         head_mismatch=owners(comparison.having("head")),
         new_parts=owners(comparison.having("new")),
         reason=explain(verdict, comparison, module, untrained=untrained, late=late),
-        fix=_fix(match, target, file) if verdict in {NOT_LOADED, PARTLY} else None,
+        fix=_fix(match, target, file) if verdict in {NOT_LOADED, PARTLY} and not apart else None,
     )
 
 

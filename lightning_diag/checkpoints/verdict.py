@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lightning_diag.checkpoints.comparison import Comparison, Row
 from lightning_diag.checkpoints.names import blocks_of, parent
+from lightning_diag.checkpoints.unrelated import explain_unrelated, is_unrelated
 from lightning_diag.history import BlockShare
 
 LOADED = "loaded"
@@ -151,6 +152,8 @@ def amount(numel: int) -> str:
 
 def explain(verdict: str, comparison: Comparison, module: str, *, untrained: bool | None, late: bool = False) -> str:
     """One or two sentences with the numbers that a verdict rests on."""
+    if is_unrelated(comparison):
+        return explain_unrelated(comparison, module)
     if comparison.expected == 0:
         return "No weight of the two can be compared: other shapes, or the same constants on both sides."
     head = (

@@ -138,14 +138,44 @@ def test_the_table_names_both_files_and_says_once_that_nothing_can_be_compared(t
     torch.save(source_state(), tmp_path / "stage1.pt")
     facts = verify_files(tmp_path / "stage1.pt", tmp_path / "other.pt")
     assert (facts.verdict, exit_code(facts)) == ("cannot tell", 1)
-    *head, nothing, reason = comparison_table(facts, "other.pt").splitlines()
+    *head, _, reason = comparison_table(facts, "other.pt").splitlines()
     assert head == [
         "verdict     cannot tell",
         f"checkpoint  {tmp_path}/stage1.pt",
         "against     other.pt",
         "module      (all)",
     ]
-    assert (nothing, reason) == (
-        "",
-        "No weight of the two can be compared: other shapes, or the same constants on both sides.",
-    )
+    assert reason.count("look unrelated") == 1
+    assert "No weight of the two" not in reason
+
+
+def two_files(tmp_path, first, second):
+    torch.save(first, tmp_path / "first.pt")
+    torch.save({"state_dict": second}, tmp_path / "second.ckpt")
+    return verify_files(tmp_path / "first.pt", tmp_path / "second.ckpt")
+
+
+def test_two_networks_that_share_a_head_by_chance_are_called_unrelated_and_no_line_loads_the_head(tmp_path):
+    digits = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).state_dict()
+    images = nn.ModuleDict({"conv": nn.Conv2d(16, 32, 3), "norm": nn.BatchNorm2d(32), "fc": nn.Linear(32, 10)})
+    facts = two_files(tmp_path, digits, add(images.state_dict(), "backbone."))
+    assert "look unrelated: of the 4 tensors of the checkpoint and the 6 of the model" in facts.reason
+    assert "0.weight" in facts.reason
+    assert "backbone.conv.weight" in facts.reason
+    assert "wrong path" in facts.reason
+    assert (facts.fix, facts.blocks, exit_code(facts)) == (None, (), 1)
+
+
+@pytest.mark.parametrize(
+    "related",
+    [
+        lambda: nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),  # the same network, another training
+        lambda: nn.Sequential(nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, 100)),  # another size of it
+        lambda: nn.ModuleDict({"a": nn.Linear(64, 32), "b": nn.Linear(32, 10)}),  # other names for it
+        lambda: nn.ModuleDict({"0": nn.Linear(64, 32), "more": nn.Linear(500, 500)}),  # a part of it
+    ],
+)
+def test_what_shares_names_or_shapes_is_not_called_unrelated(tmp_path, related):
+    digits = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).state_dict()
+    facts = two_files(tmp_path, digits, related().state_dict())
+    assert "unrelated" not in facts.reason

@@ -141,6 +141,7 @@ class Observer(Callback):
         self._dispatch.wake()
         if self.run is not None:
             self.run.turn += 1
+            self.run.rest = 0
         self._bind_step_hooks()
 
     def _bind_step_hooks(self) -> None:
@@ -166,6 +167,8 @@ class Observer(Callback):
 
     def _before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self._call("before_optimizer_step", optimizer)
+        if not self._dispatch.listeners("before_optimizer_step"):
+            setattr(self, "on_before_optimizer_step", None)  # noqa: B010  (as above)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, inside a fit."""
@@ -186,6 +189,10 @@ class Observer(Callback):
         run = self.run
         if run is None:
             return None
+        if stage == "train" and run.rest:
+            run.rest -= 1
+            if not run.rest:
+                self._wake()
         run.observation, run.again = observation, None
         self._call("batch_end", stage, result, batch, batch_idx)
         run.observation = None

@@ -26,6 +26,7 @@ class Run:
         again: after ``batch_end``, what may be called in its place for training steps like this one, until the next
             :attr:`turn`; None: nothing.
         turn: grows when all parts want to be asked again (an epoch or a validation begins).
+        rest: training steps until a resting part wants to be asked again in mid-epoch; 0: none does.
         step_done: to be called when a step has returned; see the consumer of ``capture.StepCapture``.
         inputs: batches evaluated outside the steps may be read from here by the probe.
         restored: number of records that came from a checkpoint.
@@ -44,6 +45,7 @@ class Run:
     observation: Any = None
     again: Again | None = None
     turn: int = 0
+    rest: int = 0
     step_done: Consumer | None = None
     restored: int = 0
     late: bool = False
@@ -112,7 +114,8 @@ class Part:
 
     Hooks are looked up once, at fit start; a part pays only for the hooks that it overrides. The stage of a
     validation batch is ``val`` for the first loader, ``val:1`` for the second. A hook of a step (those that may return a
-    bool) that returns False is not called again before the next epoch or validation begins.
+    bool) that returns False is not called again before the next epoch or validation begins, or :attr:`Run.rest` training
+    steps are done.
 
     Attributes:
         title: what is named when the part fails.

@@ -68,18 +68,31 @@ class GradientSignals:
         self.schedule.start(steps)
         self._last = None
 
-    def before_step(self, optimizer: object) -> None:
-        """Look at the gradients, from ``on_before_optimizer_step``: unscaled, not clipped. Never synchronises."""
+    def before_step(self, optimizer: object, step: int | None = None) -> None:
+        """Look at the gradients, from ``on_before_optimizer_step``: unscaled, not clipped. Never synchronises.
+
+        Args:
+            optimizer: the one that is about to step.
+            step: number of the optimiser step in the epoch; None counts one on.
+        """
         if self._optimizer is None:
             self._optimizer = optimizer
         if optimizer is not self._optimizer:
             self._several = True
             return
         self._stepped = len(self._kept) < KEPT_CHECKS
-        if not self.schedule.take():
+        before = self.schedule.step
+        if step == before:
+            return  # a closure that is called again (LBFGS)
+        wanted = self.schedule.take(step)
+        if not wanted or self.schedule.step != before + 1:
             self._last = None
-            return
-        self._look()
+        if wanted:
+            self._look()
+
+    def next_step(self) -> int | None:
+        """Number in the epoch of the next step that :meth:`before_step` wants to see; None: of this epoch no more."""
+        return self.schedule.next() if len(self._kept) >= KEPT_CHECKS else self.schedule.step + 1
 
     def before_backward(self) -> bool:
         """Look whether the gradient of an earlier step is still there, from ``on_before_backward``.

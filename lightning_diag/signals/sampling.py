@@ -23,12 +23,15 @@ class PairSchedule:
     Args:
         pairs: pairs per epoch.
         first: steps at the start of the run that are all taken.
+
+    Attributes:
+        step: number in the epoch of the step that was asked about last; -1 before the first.
     """
 
     def __init__(self, pairs: int = PAIRS, first: int = FIRST) -> None:
         self.pairs = pairs
         self._left = first
-        self._step = -1
+        self.step = -1
         self._every, self._now = 0, pairs
 
     def start(self, steps: int | None) -> None:
@@ -38,27 +41,43 @@ class PairSchedule:
             steps: optimiser steps of the epoch; None where the loader has no length: then pairs come at doubling
                 distances.
         """
-        self._step = -1
+        self.step = -1
         self._now = self.pairs if steps is None else min(self.pairs, max(LEAST, steps // SPACING))
         self._every = 0 if steps is None else max(1, steps // self._now)
 
     def state(self) -> list[int]:
         """Where in the run and in the epoch the next step is."""
-        return [self._left, self._step, self._every, self._now]
+        return [self._left, self.step, self._every, self._now]
 
     def take_up(self, state: Sequence[int], *, same_epoch: bool) -> None:
         """Go on from :meth:`state`, in the same epoch or at the start of another."""
         self._left = state[0]
         if same_epoch:
-            _, self._step, self._every, self._now = state
+            _, self.step, self._every, self._now = state
 
-    def take(self) -> bool:
-        """Count one step; whether it is looked at."""
-        self._step += 1
-        step = self._step
+    def take(self, step: int | None = None) -> bool:
+        """Whether a step is looked at.
+
+        Args:
+            step: its number in the epoch, from 0; None counts one on.
+        """
+        self.step = self.step + 1 if step is None else step
         if self._left > 0:
             self._left -= 1
             return True
+        return self._wanted(self.step)
+
+    def next(self) -> int | None:
+        """Number of the next step that is looked at; None when no more of this epoch is."""
+        step = self.step + 1
+        if self._left > 0 or self._wanted(step):
+            return step
+        if not self._every:
+            return 1 << step.bit_length()
+        pair = step // self._every + 1
+        return pair * self._every if pair < self._now else None
+
+    def _wanted(self, step: int) -> bool:
         if self._every:
             return step % self._every < 2 and step // self._every < self._now
         return step & (step - 1) == 0 or (step - 1) & (step - 2) == 0

@@ -8,6 +8,7 @@ from toys import Toy, fit, loader
 
 from lightning_diag import all_callbacks
 from lightning_diag.metrics.classification import StageMetrics
+from lightning_diag.signals.gradients import GradientSignals
 from lightning_diag.store import read_history
 
 
@@ -93,4 +94,26 @@ def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type
     assert len(short.epochs) == len(long.epochs)
     for mine, theirs in zip(short.epochs, long.epochs, strict=True):
         assert mine.stages == theirs.stages
+        assert certain(mine) == pytest.approx(certain(theirs))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate_grad_batches": 3}, {"val_check_interval": 37}, {"limit_train_batches": 90}]
+)
+def test_steps_whose_gradients_are_not_wanted_are_not_shown(tmp_path, monkeypatch, options):
+    shown = []
+    look = GradientSignals.before_step
+
+    def watched(self, optimizer, step=None):
+        shown.append(step)
+        look(self, optimizer, step)
+
+    monkeypatch.setattr(GradientSignals, "before_step", watched)
+    resting = record(tmp_path, "resting", Toy, **options)
+    few, shown[:] = len(shown), []
+    monkeypatch.setattr(GradientSignals, "next_step", lambda self: self.schedule.step + 1)
+    always = record(tmp_path, "always", Toy, **options)
+
+    assert few < len(shown)
+    for mine, theirs in zip(resting.epochs, always.epochs, strict=True):
         assert certain(mine) == pytest.approx(certain(theirs))

@@ -69,10 +69,19 @@ class OptimisationPart(Part):
         """Look whether the gradients of the step before were zeroed."""
         return self.gradients is not None and self.gradients.before_backward()
 
-    def before_optimizer_step(self, run: Run, optimizer: Any) -> None:
-        """Look at the gradients of a chosen step."""
-        if self.gradients is not None:
+    def before_optimizer_step(self, run: Run, optimizer: Any) -> bool:
+        """Look at the gradients of a chosen step, and rest until the next one."""
+        if self.gradients is None:
+            return False
+        if not run.module.automatic_optimization:  # no number of batches tells how many steps are taken in them
             self.gradients.before_step(optimizer)
+            return True
+        every, batch = run.trainer.accumulate_grad_batches, run.trainer.fit_loop.epoch_loop.batch_idx
+        self.gradients.before_step(optimizer, batch // every)
+        following = self.gradients.next_step()
+        if following is not None:
+            run.rest = following * every - batch
+        return following is not None and run.rest <= 1
 
     def interval_end(self, run: Run) -> None:
         """Read the signals of the interval from the device."""

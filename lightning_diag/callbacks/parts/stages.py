@@ -71,8 +71,11 @@ class StagePart(Part):
             return None
 
         def again(preds: Tensor, target: Tensor, loss: Tensor, result: object, is_returned: bool) -> bool:
-            if run.turn != turn or is_returned is not returned or not count(preds, target, loss):
+            rest = run.rest
+            if rest == 1 or run.turn != turn or is_returned is not returned or not count(preds, target, loss):
                 return False
+            if rest:
+                run.rest = rest - 1
             collector.steps += 1
             if not returned and (step_loss := _returned_loss(result)) is not None:
                 losses.add(step_loss)

@@ -27,11 +27,11 @@ class Steady:
         mean: whether the loss is the mean over the batch.
     """
 
-    __slots__ = ("_entry", "_fixed", "_graph", "_preds", "_rest", "_target", "mean")
+    __slots__ = ("_described", "_entry", "_fixed", "_graph", "_rest", "mean")
 
     def __init__(self, call: LossCall, seen: Observation) -> None:
         self._entry, self._graph, self._rest = call.entry, call.graph, call.args[2:]
-        self._preds, self._target = _described(call.preds), _described(call.target)
+        self._described = _described(call.preds, call.target)
         self.mean = seen.reduction == "mean"
         self._fixed = {name: getattr(seen, name) for name in _FIXED}
 
@@ -49,8 +49,7 @@ class Steady:
             or call.kwargs
             or call.graph is not self._graph
             or len(rest) != len(self._rest)
-            or _described(preds) != self._preds
-            or _described(target) != self._target
+            or _described(preds, target) != self._described
             or call.versions != (preds._version, target._version)  # noqa: SLF001 torch's only counter of in-place changes
         ):
             return False
@@ -83,5 +82,8 @@ def is_returned(call: LossCall, result: object) -> bool:
     return call.result is (result.get("loss") if isinstance(result, dict) else result)
 
 
-def _described(tensor: Tensor) -> tuple[type, torch.Size, torch.dtype, torch.device, bool]:
-    return type(tensor), tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad
+def _described(preds: Tensor, target: Tensor) -> tuple[object, ...]:
+    return (
+        type(preds), preds.shape, preds.dtype, preds.device, preds.requires_grad,
+        type(target), target.shape, target.dtype, target.device, target.requires_grad,
+    )  # fmt: skip

@@ -63,6 +63,7 @@ class StepCapture:
         self._at = -1
         self._again: Again | None = None
         self._given: object = None
+        self._takes_batch = True
         self._log = CallLog()
         self._patch = Patch(self._log)
         self._mode = Mode(self._log)
@@ -173,12 +174,13 @@ class StepCapture:
             return False
         self._at = at
         args = args or tuple(kwargs.values())
-        batch = None if not args or isinstance(args[0], Iterator) else args[0]
         index = args[1] if len(args) > 1 and isinstance(args[1], int) else None
         if self._again is None:
-            self.begin("train", batch, index)
+            self._takes_batch = bool(args) and not isinstance(args[0], Iterator)
+            self.begin("train", args[0] if self._takes_batch else None, index)
         else:  # nothing is read out of the batch of a steady step
-            self._stage, self._given, self._where = self._stages["train"], batch, (index, 0)
+            self._given = args[0] if self._takes_batch else None
+            self._stage, self._where = self._stages["train"], (index, 0)
         return True
 
     def _arm(self, state: Stage) -> None:

@@ -27,8 +27,7 @@ class Slots:
 
     def put(self, *tensors: Tensor) -> None:
         """Copy one of each, none of which requires grad, into the next slots."""
-        for place, tensor in zip(self._rows[self.used], tensors, strict=True):
-            place.copy_(tensor)
+        torch._foreach_copy_(self._rows[self.used], tensors)  # noqa: SLF001  (one call for all; a third of the time)
         self.used += 1
 
     @property

@@ -117,7 +117,9 @@ def test_a_resumed_log_is_compared_with_where_it_started(tmp_path, capsys):
         (["log.csv", "--set", "LD201=3"], "expected CODE.FIELD=VALUE"),
         (["log.csv", "--set", "LD201.rise=high"], "'high' is not a number"),
         (["log.csv", "--set", "LD999.rise=1"], "LD999"),
-        (["log.csv", "--config", "none.yaml"], "cannot read none.yaml"),
+        (["log.csv", "--set", "LD301.samples=2.5"], "LD301.samples is 2.5: expected a whole number"),
+        (["log.csv", "--config", "none.yaml"], "--config none.yaml: No such file"),
+        (["log.csv", "--config", "."], "--config .: Is a directory"),
     ],
 )
 def test_errors_are_one_clear_sentence(tmp_path, monkeypatch, capsys, arguments, message):
@@ -125,6 +127,30 @@ def test_errors_are_one_clear_sentence(tmp_path, monkeypatch, capsys, arguments,
     if arguments:
         (tmp_path / "log.csv").write_text(LOG)
     assert message in error(capsys, "diagnose", *(arguments or ["."]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds nothing: expected codes with fields"),
+        ("- a", "holds ['a']: expected codes with fields"),
+        ("rise: 0.3", "rise is 0.3: expected codes with fields"),
+        ("LD201:", "LD201 is None: expected codes with fields"),
+        ("LD201: {rise: high}", "LD201.rise is 'high': expected a number"),
+        ("LD201: {what: 1}", "no setting 'what'; it has: rise"),
+        ("LD999: {rise: 1}", "no rule 'LD999'"),
+        ("a: b: c", "no YAML in line 1"),
+    ],
+)
+def test_a_file_of_thresholds_that_cannot_be_taken_is_one_clear_sentence(log, tmp_path, capsys, text, message):
+    (tmp_path / "rules.yaml").write_text(text)
+    assert message in error(capsys, "diagnose", log, "--config", tmp_path / "rules.yaml")
+
+
+def test_a_file_of_thresholds_may_hold_numbers_that_yaml_reads_as_text(log, tmp_path, capsys):
+    (tmp_path / "rules.yaml").write_text("LD201:\n  rise: 9e1\n")
+    assert main(["diagnose", str(log), "--out", "-", "--config", str(tmp_path / "rules.yaml")]) == 0
+    assert "LD201: rise 90," in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_sentence(log, tmp_path, capsys):

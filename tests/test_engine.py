@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -86,8 +87,15 @@ def test_thresholds_are_laid_over_and_reported() -> None:
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        ({"LD000": {"limit": 1.0}}, "no rule has the code 'LD000'"),
+        ({"LD000": {"limit": 1.0}}, "no rule 'LD000'; .*lightning-diag explain"),
+        ({"over fitting": {"rise": 1.0}}, "did you mean LD201"),
+        ({"ld201": {"rise": 1.0}}, "did you mean LD201"),
         ({"LD999": {"limits": 1.0}}, "has no setting 'limits'; it has: limit"),
+        ({"LD999": 3.0}, "is 3.0: expected field: value; fake has: limit"),
+        *[
+            ({"LD999": {"limit": bad}}, "LD999.limit is .*: expected a number of 0 or more, such as its default, ")
+            for bad in ("high", "0.3", None, True, [1.0], -1.0, math.nan)
+        ],
     ],
 )
 def test_wrong_thresholds_are_refused_with_what_exists(thresholds: dict, message: str) -> None:

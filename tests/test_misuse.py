@@ -26,6 +26,9 @@ from lightning_diag.errors import DiagError
         (lambda: GapMonitor(probe_batches=-1), "expected 0"),
         (lambda: GapMonitor(thresholds={"LD999": {"rise": 1}}), "LD999"),
         (lambda: GapMonitor(thresholds={"LD201": {"nonsense": 1}}), "nonsense"),
+        (lambda: GapMonitor(thresholds={"LD201": {"rise": "high"}}), r"LD201.rise is 'high': expected a number"),
+        (lambda: GapMonitor(thresholds={"LD201": 0.3}), "expected code -> field -> value"),
+        (lambda: GapMonitor(thresholds=0.3), "expected code -> field -> value"),
         (lambda: CTCBlankMonitor(blank=-1), "index of 0 or more"),
         (lambda: AdaptiveEarlyStop(max_missed_gain="later"), "safe, default, early"),
         (lambda: AdaptiveEarlyStop(min_gain=2.0), "min_gain"),
@@ -49,6 +52,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
 def test_two_callbacks_that_disagree_are_told(tmp_path):
     with pytest.raises(MisconfigurationException, match="dirpath"):
         fit(tmp_path, [GapMonitor(dirpath=tmp_path / "a"), ClassCollapseDetector(dirpath=tmp_path / "b")])
+
+
+def test_thresholds_of_two_callbacks_are_laid_together(tmp_path):
+    both = [GapMonitor(thresholds={"LD201": {"rise": 9.0}}), ClassCollapseDetector(thresholds={"LD201": {"gap": 8.0}})]
+    thresholds = diagnosis_of(fit(tmp_path, both)).diagnosis.thresholds["LD201"]
+    assert (thresholds["rise"], thresholds["gap"]) == (9.0, 8.0)
+    with pytest.raises(MisconfigurationException, match=r"LD201.rise.*differently: 9.0 and 8.0"):
+        fit(tmp_path, [both[0], ClassCollapseDetector(thresholds={"LD201": {"rise": 8.0}})])
 
 
 def test_an_unknown_monitor_names_those_that_exist(tmp_path):

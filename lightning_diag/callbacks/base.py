@@ -64,7 +64,7 @@ class DiagCallback(Callback):
         self.options = Options(
             dirpath=None if dirpath is None else str(dirpath),
             class_names=None if class_names is None else tuple(class_names),
-            thresholds=dict(thresholds or {}),
+            thresholds={} if thresholds is None else thresholds,
             **options,
         )
 

@@ -60,7 +60,7 @@ class Options:
 
 def _merge(name: str, mine: Any, theirs: Any) -> Any:
     if name == "thresholds":
-        return {**mine, **theirs}
+        return _merged_thresholds(mine, theirs)
     if mine is None or mine == theirs:
         return theirs
     if theirs is None:
@@ -69,6 +69,21 @@ def _merge(name: str, mine: Any, theirs: Any) -> Any:
         f"Two callbacks give `{name}` differently: {mine!r} and {theirs!r}. "
         "All callbacks of a Trainer share one report; give it to one of them."
     )
+
+
+def _merged_thresholds(mine: Any, theirs: Any) -> dict[str, Any]:
+    """Field by field; what is no number is for the engine to refuse."""
+    for given in (mine, theirs):
+        if not isinstance(given, Mapping) or not all(isinstance(values, Mapping) for values in given.values()):
+            raise ConfigError(
+                f'thresholds={given!r}: expected code -> field -> value, for example {{"LD201": {{"rise": 0.3}}}}'
+            )
+    merged = {code: dict(values) for code, values in mine.items()}
+    for code, values in theirs.items():
+        into = merged.setdefault(code, {})
+        for name, value in values.items():
+            into[name] = _merge(f"{code}.{name}", into.get(name), value)
+    return merged
 
 
 def _text(value: Any) -> str:

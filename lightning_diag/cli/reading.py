@@ -90,20 +90,35 @@ def _from_yaml(path: Path) -> dict[str, dict[str, object]]:
 
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    if not isinstance(tree, Mapping) or not all(isinstance(fields, Mapping) for fields in tree.values()):
-        raise ConfigError(f"{path}: expected codes with fields below them, for example LD201: {{rise: 0.3}}")
-    return {str(code): {str(k): v for k, v in fields.items()} for code, fields in tree.items()}
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror or error}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"--config {path}: this is no YAML{where}: {what}") from error
+    example = "expected codes with fields below them, for example LD201: {rise: 0.3}"
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"--config {path} holds {'nothing' if tree is None else repr(tree)[:60]}: {example}")
+    for code, fields in tree.items():
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"--config {path}: {code} is {repr(fields)[:60]}: {example}")
+    return {str(code): {str(k): _value(v) for k, v in fields.items()} for code, fields in tree.items()}
 
 
-def _number(value: str, text: str) -> float | int | bool:
-    if value.lower() in {"true", "false"}:
-        return value.lower() == "true"
+def _value(value: object) -> object:
+    """YAML reads ``1e-3`` as text; what is no number is for the engine to refuse."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _number(value: str, text: str) -> float | int:
     try:
         return float(value) if any(c in value for c in ".eEni") else int(value)
     except ValueError as error:
-        raise ConfigError(f"--set {text}: {value!r} is not a number") from error
+        raise ConfigError(f"--set {text}: {value!r} is not a number; for example LD201.rise=0.3") from error
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:

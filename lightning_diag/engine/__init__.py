@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from lightning_diag.engine.claims import not_established
 from lightning_diag.engine.needs import missing
 from lightning_diag.engine.ranking import rank
+from lightning_diag.engine.thresholds import configured
 from lightning_diag.engine.verdict import verdict
-from lightning_diag.errors import ConfigError
 from lightning_diag.findings import Clear, Crashed, Diagnosis, Finding, NotChecked, Outcome
 from lightning_diag.history import RunHistory
 from lightning_diag.rules import RULES
@@ -35,9 +34,9 @@ def diagnose(
         What was found, most important first, what is not established, what is clear and what could not be checked.
 
     Raises:
-        ConfigError: for a threshold of an unknown rule or field.
+        ConfigError: for a threshold of an unknown rule or field, or one that is no number.
     """
-    asked = _configured([cls() for cls in RULES] if rules is None else list(rules), thresholds or {})
+    asked = configured([cls() for cls in RULES] if rules is None else list(rules), thresholds or {})
     applicable = [rule for rule in asked if _applies(rule, history)]
     outcomes = [_ask(rule, history) for rule in applicable]
     findings, dismissed = rank([o for o in outcomes if isinstance(o, Finding)])
@@ -85,21 +84,3 @@ def _ask(rule: Rule, history: RunHistory) -> Outcome:
         return NotChecked(code=rule.code, name=rule.name, reason=str(error))
     except Exception as error:  # noqa: BLE001  (a rule that raises must never lose the report)
         return Crashed(code=rule.code, name=rule.name, error=f"{type(error).__name__}: {error}")
-
-
-def _configured(rules: list[Rule], thresholds: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
-    """The rules with the user's thresholds laid over them."""
-    known = {rule.code for rule in rules} | {cls.code for cls in RULES}
-    unknown = sorted(set(thresholds) - known)
-    if unknown:
-        raise ConfigError(f"thresholds: no rule has the code {unknown[0]!r}; known codes: {', '.join(sorted(known))}")
-    return [_overridden(rule, thresholds.get(rule.code, {})) for rule in rules]
-
-
-def _overridden(rule: Rule, values: Mapping[str, Any]) -> Rule:
-    names = [f.name for f in fields(rule)]
-    wrong = sorted(set(values) - set(names))
-    if wrong:
-        has = ", ".join(names) or "none"
-        raise ConfigError(f"thresholds[{rule.code!r}]: {rule.name} has no setting {wrong[0]!r}; it has: {has}")
-    return replace(rule, **values) if values else rule

@@ -37,6 +37,7 @@ def all_callbacks(
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
     probe_batches: int | None = None,
     extractor: Callable[..., Any] | None = None,
+    loggers: bool | None = None,
 ) -> list[DiagCallback]:
     """All five monitors, none of which interferes: the verifier warns, the stopper only reports.
 
@@ -58,6 +59,7 @@ def all_callbacks(
         thresholds: rule code -> threshold field -> value.
         probe_batches: training batches evaluated again in eval mode; 0 switches it off.
         extractor: gives predictions and targets where they cannot be captured.
+        loggers: whether the Trainer's loggers get the ``diag/...`` scalars and the report (default: yes).
 
     Returns:
         callbacks for ``Trainer(callbacks=...)``.
@@ -81,6 +83,7 @@ def all_callbacks(
             extractor=extractor,
             class_names=class_names,
             thresholds=thresholds,
+            loggers=loggers,
             **shared,
         ),
         ClassCollapseDetector(**shared),

@@ -30,6 +30,7 @@ class GapMonitor(DiagCallback):
         thresholds: rule code -> threshold field -> value.
         figures: draw figures at the end (needs matplotlib).
         live: refresh the report after each epoch, as long as all of that takes less than 1 % of the time.
+        loggers: give the Trainer's loggers the ``diag/...`` scalars and the report; False keeps them out of there.
 
     Raises:
         MisconfigurationException: in ``setup``, for a target, baseline or mode that cannot be.
@@ -51,6 +52,7 @@ class GapMonitor(DiagCallback):
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         figures: bool | None = None,
         live: bool | None = None,
+        loggers: bool | None = None,
     ) -> None:
         super().__init__(
             dirpath=dirpath,
@@ -66,6 +68,7 @@ class GapMonitor(DiagCallback):
             extractor=extractor,
             figures=figures,
             live=live,
+            loggers=loggers,
         )
 
     def check(self, trainer: Any, pl_module: Any) -> None:

@@ -24,6 +24,7 @@ class Options:
         extractor: gives predictions and targets where they cannot be captured.
         probe_batches: training batches kept to be evaluated again in eval mode; 0 switches probes off.
         figures: whether to draw figures; live: whether to refresh the report while the run goes on.
+        loggers: whether the Trainer's loggers get scalars and report.
         blank: blank index of the decoder; id_to_token: token names by index, or a callable.
     """
 
@@ -40,6 +41,7 @@ class Options:
     probe_batches: int | None = None
     figures: bool | None = None
     live: bool | None = None
+    loggers: bool | None = None
     blank: int | None = None
     id_to_token: Mapping[int, str] | Callable[[int], str] | Sequence[str] | None = None
 

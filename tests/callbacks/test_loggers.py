@@ -1,6 +1,7 @@
 import csv
 
 import pytest
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from toys import fit
 
@@ -15,6 +16,17 @@ def test_scalars_reach_a_csv_logger(tmp_path):
     assert len(values) == 2
     steps = {name: [int(row["step"]) for row in rows if row.get(name)] for name in ("diag/val_acc", "val_loss")}
     assert steps["diag/val_acc"] == steps["val_loss"]
+    assert (tmp_path / "lightning_logs" / "version_0" / "diagnosis.md").exists()
+
+
+def test_loggers_are_left_alone_where_that_is_asked_for(tmp_path):
+    keep = ModelCheckpoint(tmp_path, monitor="diag/val_acc")
+    logger = CSVLogger(tmp_path)
+    fit(tmp_path, [*all_callbacks(loggers=False), keep], epochs=2, logger=logger, enable_checkpointing=True)
+    text = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
+    assert "val_loss" in text
+    assert "diag/" not in text
+    assert keep.best_model_path  # the values are still there to monitor
     assert (tmp_path / "lightning_logs" / "version_0" / "diagnosis.md").exists()
 
 

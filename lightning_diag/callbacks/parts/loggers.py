@@ -36,7 +36,7 @@ class LoggerPart(Part):
 
     def interval_closed(self, run: Run) -> None:
         """One call per logger and interval."""
-        if not run.is_writer:
+        if not run.is_writer or run.options.loggers is False:
             return
         record = run.recorder.epochs[-1]
         metrics = {_published(name): value for name, value in record.values.items() if math.isfinite(value)}
@@ -45,7 +45,7 @@ class LoggerPart(Part):
 
     def fit_end(self, run: Run) -> None:
         """Hand the report and its figures to loggers that can hold them."""
-        if not run.is_writer or run.directory is None:
+        if not run.is_writer or run.directory is None or run.options.loggers is False:
             return
         loggers = [logger for logger in run.trainer.loggers if type(logger).__name__ in _SHOW]
         drawn = _drawn(run) if loggers and run.options.figures is not False else {}

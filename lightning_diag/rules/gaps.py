@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 from lightning_diag import statistics
+from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.reading import counts, final_count
+from lightning_diag.words import of, percent, points
 
 
 def gap(history: RunHistory) -> tuple[Count, Count] | None:
@@ -35,6 +37,21 @@ def gap_interval(history: RunHistory) -> statistics.Interval | None:
     if val is None or not rates or not 0 <= rates[-1] <= 1:
         return None
     return statistics.difference(Count(k=round(rates[-1] * val.n), n=val.n), val)
+
+
+def stages_at_end(history: RunHistory) -> tuple[str, Evidence] | None:
+    """Training and validation at the end as a clause for the summary, and how far they are apart; for CTC by token errors."""
+    train, val = history.series("ctc/train/ter").finite, history.series("ctc/val/ter").finite
+    if history.context.task == "ctc" and len(train) and len(val):
+        size = f": token error rate {percent(train.values[-1])} on training, {percent(val.values[-1])} on validation"
+        gap_of = f"{points(val.values[-1] - train.values[-1])} more token errors on validation"
+        return size, Evidence(signal="ctc/val/ter", text=gap_of, observed=val.values[-1], expected=train.values[-1])
+    ends, apart = gap(history), gap_interval(history)
+    if not ends or not apart:
+        return None
+    size = f": training {of(ends[0])}, validation {of(ends[1])}"
+    wide = f"{points(ends[0].rate - ends[1].rate)} ({100 * apart.low:.0f}–{100 * apart.high:.0f})"
+    return size, Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
 
 
 def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:

@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.chance import chance
 from lightning_diag.rules.reading import (
     above_trivial,
     could_be_good,
@@ -18,7 +19,7 @@ from lightning_diag.rules.reading import (
     train_rate,
     trivial_rate,
 )
-from lightning_diag.words import of, percent
+from lightning_diag.words import of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class LabelsRandom(Rule):
         rose = last.rate > count.rate and self._differ(count, last)
         if p_value < self.alpha or not memorised or not rose:
             return None
-        text = f"the first time each sample was seen, training got {of(count)}, which is chance ({percent(rate)}); repeated, it got to {of(last)}, and validation stays at chance"
+        text = f"the first time each sample was seen, training got {of(count)}, which is chance ({chance(history, 'train')}); repeated, it got to {of(last)}, and validation stays at chance"
         return self.finding(
             severity="error",
             confidence=0.85,

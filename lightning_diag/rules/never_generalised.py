@@ -8,7 +8,8 @@ from typing import ClassVar
 from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import could_be_good, late, learned, train_rate, trivial_loss
+from lightning_diag.rules.chance import near_chance
+from lightning_diag.rules.reading import late, learned, trivial_loss
 from lightning_diag.rules.suspects import chance_evidence, sign_of_learning, unverified, what_training_did
 
 
@@ -32,7 +33,7 @@ class NeverGeneralised(Rule):
             raise CannotTellError("neither accuracy nor the number of classes is known to compare with chance")
         if validated or not self._training_learned(history):
             return None
-        if could_be_good(history, "val", max(train_rate(history), self.learned)):
+        if not near_chance(history, self.learned):
             raise CannotTellError("validation holds too few samples to tell chance from what training reached")
         return self._found(history)
 

@@ -10,17 +10,19 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.best_weights import go_on
-from lightning_diag.rules.gaps import gap, gap_interval
-from lightning_diag.rules.reading import ALPHA, after, learned, seen
+from lightning_diag.rules.chance import doubt, near_chance
+from lightning_diag.rules.gaps import gap_interval, stages_at_end
+from lightning_diag.rules.reading import ALPHA, after, seen
 from lightning_diag.rules.rising import (
     accuracy_against,
     accuracy_since,
+    answers_since,
     errors_apart,
     rises_steadily,
     rose,
     training_improved,
 )
-from lightning_diag.words import number, of, percent, points
+from lightning_diag.words import number, percent, points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,56 +53,79 @@ class Overfitting(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         loss = history.series("val/loss").finite
-        best = loss.best("min")
-        if best is None or len(loss) < self.min_epochs:
+        if len(loss) < self.min_epochs:
             raise CannotTellError(f"{len(loss)} finite validation losses, at least {self.min_epochs} are needed")
+        rising = self._rising(history)
+        if rising is None or self._but(history, rising):
+            return None
+        return self._found(history, rising, doubt(history))
+
+    def clear_text(self, history: RunHistory) -> str:
+        """Why a loss that rose is not overfitting."""
+        rising = self._rising(history)
+        if rising is None:
+            return ""
+        up = percent(rising.values[-1] / rising.values[0] - 1)
+        return f"validation loss +{up} since epoch {rising.epochs[0]}, but {self._but(history, rising)}"
+
+    def _rising(self, history: RunHistory) -> Series | None:
+        """The validation loss from its minimum on, where it rose by enough."""
+        loss = history.series("val/loss").finite
+        best = loss.best("min")
+        if best is None or best[1] <= 0:
+            return None
         rising = after(loss, best[0])
-        now = rising.values[-1]
         needed = self.rise / 2 if errors_apart(history, self.errors) else self.rise
         # one evaluation after the best may be an odd one
-        if best[1] <= 0 or len(rising) < 3 or not rose(best[1], rising, needed):
-            return None
-        beyond = now - best[1] >= self.noise * statistics.noise(loss.values) or rises_steadily(rising, ALPHA)
-        if not beyond or not training_improved(history, best[0]):
-            return None
-        steep = now >= best[1] * (1 + self.steep)
-        if learned(history) is False or not self._costs_accuracy(history, best[0], self.gap / 2 if steep else self.gap):
-            return None
-        return self._found(history, rising, now)
+        return rising if len(rising) >= 3 and rose(best[1], rising, needed) else None
 
-    def _costs_accuracy(self, history: RunHistory, epoch: int, limit: float) -> bool:
-        """The gap in accuracy is established and validation accuracy does not rise; where no gap is known, it must fall."""
+    def _but(self, history: RunHistory, rising: Series) -> str:
+        """What keeps the rise from being overfitting, as a clause; empty where nothing does."""
+        best, now, whole = rising.values[0], rising.values[-1], history.series("val/loss").finite.values
+        if now - best < self.noise * statistics.noise(whole) and not rises_steadily(rising, ALPHA):
+            return "that is within its noise"
+        if not training_improved(history, rising.epochs[0]):
+            return "training did not improve meanwhile"
+        if near_chance(history):
+            return "validation was never better than chance"
+        steep = now >= best * (1 + self.steep)
+        return self._holds(history, rising.epochs[0], self.gap / 2 if steep else self.gap)
+
+    def _holds(self, history: RunHistory, epoch: int, limit: float) -> str:
+        """Why the answers are no worse for it: no gap is established, or they got better; where no gap is known, they held."""
         apart, course = gap_interval(history), accuracy_since(history, epoch)
         if course and course.now >= course.then and (apart is None or course.rose):
-            return False
-        return apart is None or apart.low > limit
+            return (
+                f"validation {course.name} {'got better' if course.rose else f'did not {course.worse}'} ({course.text})"
+            )
+        small = apart is not None and apart.low <= limit
+        return f"training is not established to be {points(limit)} ahead of validation" if small else ""
 
-    def _found(self, history: RunHistory, rising: Series, now: float) -> Finding:
-        epoch, best = rising.epochs[0], rising.values[0]
-        ends, apart = gap(history), gap_interval(history)
+    def _found(self, history: RunHistory, rising: Series, unsure: Evidence | None) -> Finding:
+        epoch, best, now = rising.epochs[0], rising.values[0], rising.values[-1]
+        apart, course = gap_interval(history), answers_since(history, epoch)
         text = (
             f"validation loss {number(best)} in epoch {epoch} → {number(now)} at the end (+{percent(now / best - 1)})"
         )
         evidence = [Evidence(signal="val/loss", text=text, epoch=epoch, observed=now, expected=best)]
         name, label = ("loss", "training loss") if len(history.series("train/loss")) else ("acc", "training accuracy")
         evidence.append(seen(history, f"train/{name}", label))
-        size = ""
-        if ends and apart:
-            size = f": training {of(ends[0])}, validation {of(ends[1])}"
-            wide = f"{points(ends[0].rate - ends[1].rate)} ({100 * apart.low:.0f}–{100 * apart.high:.0f})"
-            found = Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
-            evidence.append(found)
-        elif course := accuracy_since(history, epoch):
-            text_of = f"validation accuracy {course.text}"
-            evidence.append(Evidence(signal="val/acc", text=text_of, observed=course.now, expected=course.then))
+        ends = stages_at_end(history)
+        if ends:
+            evidence.append(ends[1])
+        elif course:
+            fact = f"validation {course.name} {course.text}"
+            evidence.append(Evidence(signal="val/acc", text=fact, observed=course.now, expected=course.then))
+        kept = accuracy_against(course)
+        held = f"; {kept[0].text.partition(' (')[0]}" if kept and course else ""
         return self.finding(
-            severity="error" if apart and apart.low > 2 * self.gap else "warning",
-            confidence=0.95 if apart else 0.85,
-            claim="established" if apart else "likely",
-            title=f"Overfitting since epoch {epoch}",
-            summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{size}.",
+            severity="error" if apart and apart.low > 2 * self.gap and not unsure else "warning",
+            confidence=0.75 if unsure else 0.95 if apart else 0.85,
+            claim="established" if apart and not unsure else "likely",
+            title=f"Overfitting since epoch {epoch}{', by the loss' if kept else ''}",
+            summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{ends[0] if ends else ''}{held}.",
             evidence=tuple(evidence),
-            against=accuracy_against(history, epoch),
+            against=(*kept, *((unsure,) if unsure else ())),
             why="Later epochs memorise the training set; by the loss, the last weights "
             f"are worse than those of epoch {epoch}.",
             actions=(

@@ -42,11 +42,12 @@ def training_improved(history: RunHistory, epoch: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """Validation accuracy from the epoch of the lowest loss to the end.
+    """Validation accuracy from the epoch of the lowest loss to the end, or one minus the token error rate.
 
     Attributes:
-        then, now: the two rates. text: both, as counts where they were counted.
+        then, now: the two rates. text: both, as counts where they were counted, or as token error rates.
         rose: the rise is established. fell: it fell by more than one evaluation strays by.
+        errors: the text gives error rates.
     """
 
     then: float
@@ -54,6 +55,17 @@ class Course:
     text: str
     rose: bool
     fell: bool
+    errors: bool = False
+
+    @property
+    def name(self) -> str:
+        """What ``text`` is about."""
+        return "token error rate" if self.errors else "accuracy"
+
+    @property
+    def worse(self) -> str:
+        """The direction in which it would have got worse."""
+        return "rise" if self.errors else "fall"
 
 
 def accuracy_since(history: RunHistory, epoch: int) -> Course | None:
@@ -72,17 +84,30 @@ def accuracy_since(history: RunHistory, epoch: int) -> Course | None:
             rose=last.rate > first.rate and statistics.fisher(first, last) < ESTABLISHED,
             fell=first.rate - last.rate > error,
         )
-    whole = history.series("val/acc").finite
+    return _uncounted(history.series("val/acc").finite, epoch)
+
+
+def answers_since(history: RunHistory, epoch: int) -> Course | None:
+    """The same as a report tells it: of a reader the token error rate, since few of its lines are without an error."""
+    ter = history.series("ctc/val/ter").finite
+    if history.context.task != "ctc" or not len(ter):
+        return accuracy_since(history, epoch)
+    return _uncounted(Series(ter.name, ter.epochs, tuple(1 - value for value in ter.values)), epoch, errors=True)
+
+
+def _uncounted(whole: Series, epoch: int, *, errors: bool = False) -> Course | None:
     rates = after(whole, epoch).values
     if len(rates) < 2:
         return None
     strays = statistics.noise(whole.values)
+    first, last = (1 - rates[0], 1 - rates[-1]) if errors else (rates[0], rates[-1])
     return Course(
         then=rates[0],
         now=rates[-1],
-        text=f"{percent(rates[0])} → {percent(rates[-1])}",
+        text=f"{percent(first)} → {percent(last)}",
         rose=rates[-1] - rates[0] > SIGMAS * strays,
         fell=rates[0] - rates[-1] > strays,
+        errors=errors,
     )
 
 
@@ -92,10 +117,11 @@ SIGMAS = 3.0
 """Standard deviations of the series that a rise of uncounted rates must exceed to be established."""
 
 
-def accuracy_against(history: RunHistory, epoch: int) -> tuple[Evidence, ...]:
-    """Validation accuracy that did not fall speaks for mere over-confidence."""
-    course = accuracy_since(history, epoch)
+def accuracy_against(course: Course | None) -> tuple[Evidence, ...]:
+    """Answers that did not get worse speak for mere over-confidence."""
     if course is None or course.now < course.then:
         return ()
-    text = f"validation accuracy did not fall with it: {course.text}"
+    text = (
+        f"validation {course.name} did not {course.worse} with it ({course.text}): what got worse is the probabilities"
+    )
     return (Evidence(signal="val/acc", text=text, observed=course.now, expected=course.then),)

@@ -7,6 +7,7 @@ import math
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
+from lightning_diag.rules.chance import chance
 from lightning_diag.rules.reading import (
     SIGN,
     above_trivial,
@@ -18,7 +19,7 @@ from lightning_diag.rules.reading import (
     trivial_loss,
     trivial_rate,
 )
-from lightning_diag.words import number, of, p, percent
+from lightning_diag.words import number, of, p
 
 
 def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
@@ -27,7 +28,7 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
     last, best, rate = final_count(history, "val"), best_count(history, "val"), trivial_rate(history)
     if last and best and rate:
         p_value = statistics.binomial(last, rate, "greater")
-        text = f"validation {of(last)} is not better than chance ({percent(rate)}, {p(p_value)}){_at_best(history)}"
+        text = f"validation {of(last)} is not better than chance ({chance(history)}; {p(p_value)}){_at_best(history)}"
         out.append(Evidence(signal="val/acc", text=text, observed=last.rate, expected=rate, p_value=p_value))
     loss, trivial = history.series("val/loss").finite, trivial_loss(history)
     if len(loss) and trivial:

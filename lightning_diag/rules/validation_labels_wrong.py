@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
+from lightning_diag.rules.chance import chance
 from lightning_diag.rules.gaps import gap
 from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, first_sight, learned, train_rate
 from lightning_diag.rules.splits import looks_different
@@ -90,7 +91,7 @@ class ValidationLabelsWrong(Rule):
             confidence=0.8,
             claim="likely",
             title="Validation labels do not belong to their inputs",
-            summary=f"The model does new samples of the training set and none of validation: {text}, which is chance.",
+            summary=f"The model does new samples of the training set and none of validation: {text}, no better than chance ({chance(history)}).",
             evidence=(
                 Evidence(
                     signal="train/acc",

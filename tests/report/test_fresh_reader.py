@@ -7,6 +7,8 @@ from dataclasses import replace
 from lightning_diag.engine import diagnose
 from lightning_diag.history import Baseline, CaptureFacts, Count, DataFacts, SplitFacts, Target
 from lightning_diag.report import render_markdown
+from lightning_diag.report.figures.curves import _levels
+from lightning_diag.report.view import View
 from tests import seeds
 from tests.build import history
 
@@ -181,3 +183,22 @@ def test_a_learning_rate_is_named_once():
     assert "| optimiser | Adam, learning rate 0.03 |" in text
     assert "| lr |" not in text
     assert "| net.lr | 0.1 |" in text
+
+
+def test_chance_is_one_rate_and_has_a_name():
+    """In the figure as in the sentences: the share of the largest class where the classes were counted, else 1 of n."""
+    counts = {"train": [(22, 60), (60, 60)], "val": [(8, 40), (9, 40)]}
+    run = history(
+        {"train/loss": [1.0, 0.01], "val/loss": [1.2, 2.0]},
+        counts=counts,
+        classes=3,
+        val={"class_counts": (10, 10, 20)},
+    )
+    assert "is not better than chance (50 %, the share of the most frequent validation class; p = 1.00)" in report(run)
+    assert [text for _, text, _ in _levels(View(history=run, diagnosis=diagnose(run)), "val/acc")] == [
+        "largest class 50 %"
+    ]
+    unknown = history({"train/loss": [1.0, 0.01], "val/loss": [1.2, 2.0]}, counts=counts, classes=3)
+    assert "is not better than chance (33 %, one of 3 classes; p = 0.95)" in report(unknown)
+    levels = _levels(View(history=unknown, diagnosis=diagnose(unknown)), "val/acc")
+    assert [text for _, text, _ in levels] == ["1 of 3 classes 33 %"]

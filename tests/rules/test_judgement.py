@@ -155,3 +155,73 @@ def test_underfitting_is_held_against_the_nearest_neighbour(nearest: Count, seve
         model={"trainable": 1800},
     )
     assert diagnose(run).finding("LD204").severity == severity
+
+
+def memorised(
+    loss=(1.07, 0.98, 0.94, 0.926, 0.95, 1.0, 1.1, 1.2, 1.3, 1.41),
+    correct=(14, 14, 15, 16, 17, 18, 17, 17, 18, 18),
+    **context,
+):
+    """Three classes, 29 validation samples, the largest class 11 of them; the training set is memorised."""
+    return history(
+        {"train/loss": [1.08, 0.7, 0.5, 0.38, 0.2, 0.1, 0.05, 0.02, 0.01, 0.006], "val/loss": list(loss)},
+        counts={"train": [(26 + 3 * i, 60) for i in range(9)] + [(60, 60)], "val": [(k, 29) for k in correct]},
+        **context,
+    )
+
+
+def test_the_number_of_classes_sharpens_a_verdict_and_does_not_turn_it() -> None:
+    without = diagnose(memorised())
+    known = diagnose(memorised(classes=3, task="multiclass", val={"class_counts": (9, 9, 11)}))
+    assert [d.finding("LD201").claim for d in (without, known)] == ["likely", "likely"]
+    assert "the number of classes is not known" in without.finding("LD201").against[-1].text
+    doubted = known.finding("LD201").against[-1].text
+    assert "18/29 = 62 % at best against 38 %, the share of the most frequent validation class" in doubted
+    assert "validation accuracy did not fall with it" in known.verdict
+    assert known.finding("LD201").title == "Overfitting since epoch 3, by the loss"
+
+
+def test_a_rise_is_told_where_few_samples_leave_open_whether_anything_was_learned() -> None:
+    """The loss never came below the trivial one, and 16 of 29 at best are no proof; they do not exclude it either."""
+    run = memorised(
+        loss=(1.10, 1.09, 1.09, 1.10, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7),
+        correct=(12, 13, 14, 14, 15, 16, 15, 16, 15, 16),
+        classes=3,
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD201") is None
+    assert diagnosis.finding("LD207") is None
+    reasons = {o.code: o.reason for o in diagnosis.not_checked}
+    assert reasons["LD201"] == reasons["LD207"]
+    assert "the validation loss rises, and whether validation ever learned anything is open: 16/29" in reasons["LD201"]
+
+
+def test_a_rise_that_is_not_overfitting_says_why() -> None:
+    run = history(
+        {"train/loss": [1.0, 0.7, 0.5, 0.3, 0.2], "val/loss": [1.0, 0.8, 0.85, 0.95, 1.05]},
+        counts={"train": [(600, 1000)] * 4 + [(860, 1000)], "val": [(k, 400) for k in (288, 300, 308, 316, 330)]},
+        classes=4,
+    )
+    text = next(c.text for c in diagnose(run).clear if c.code == "LD201")
+    assert text.startswith("validation loss +31 % since epoch 1, but validation accuracy got better (300/400")
+
+
+def test_a_reader_is_judged_by_token_errors_and_not_by_an_accuracy() -> None:
+    run = history(
+        {
+            "train/loss": [4.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05],
+            "val/loss": [2.7, 2.5, 2.4, 2.6, 2.8, 3.0, 3.1],
+            "ctc/train/ter": [0.9, 0.6, 0.3, 0.1, 0.0, 0.0, 0.0],
+            "ctc/val/ter": [0.99, 0.85, 0.75, 0.72, 0.7, 0.7, 0.7],
+            "ctc/val/loss_ratio": [1.0, 0.9, 0.8, 0.8, 0.9, 0.9, 1.0],
+        },
+        counts={"train": [(0, 2)] * 4 + [(2, 2)] * 3, "val": [(0, 150)] * 3 + [(2, 150)] * 4},
+        task="ctc",
+        monitor="ctc/val/ter",
+        monitor_mode="min",
+    )
+    found = diagnose(run).finding("LD201")
+    texts = " ".join((found.summary, *(fact.text for fact in (*found.evidence, *found.against)), *found.actions))
+    assert "accuracy" not in texts
+    assert "token error rate 0 % on training, 70 % on validation" in found.summary
+    assert "validation token error rate did not rise with it (75 % → 70 %)" in texts

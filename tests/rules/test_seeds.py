@@ -52,7 +52,7 @@ def test_seed1_establishes_the_gap_and_the_missed_target() -> None:
 def test_seed2_never_generalised_and_claims_no_cause() -> None:
     diagnosis = diagnose(seeds.seed2())
     assert diagnosis.verdict.startswith(
-        "The model hardly generalised, if at all: validation 1/168 = 0.6 % is not better than chance (1 %, p = 0.82), "
+        "The model hardly generalised, if at all: validation 1/168 = 0.6 % is not better than chance (1 %, one of 100 classes; p = 0.82), "
         "6/168 = 3.6 % at best (epoch 20, p = 0.01 as the best of 2 recorded evaluations)"
     )
     assert diagnosis.findings[0].claim == "likely", "6 of 168 alone would pass for better than 1 %"

@@ -263,6 +263,38 @@ def test_of_several_runs_the_taken_one_is_named_and_how_to_take_another(tmp_path
     assert "newest" not in capsys.readouterr().out
 
 
+@pytest.fixture
+def two_logs(tmp_path):
+    for name, more in (("a", 0), ("b", 9)):
+        rows = [f"{i},{2 / (i + 1):.4f},{100 * (10 + i + more) / 29:.2f},1.5\n" for i in range(6)]
+        (tmp_path / f"{name}.csv").write_text("epoch,train_loss,top1,val_loss\n" + "".join(rows))
+    return [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+
+
+def test_compare_takes_what_diagnose_takes_about_a_foreign_log(two_logs, capsys):
+    said = ["--map", "val_acc=top1", "--n-val", "29", "--n-train", "224", "--classes", "4", "--target", "0.9"]
+    assert main(["compare", *two_logs, *said, "--out", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert "24/29 = 83 %" in out
+    assert "Fisher" in out
+    assert "top1 read as per cent" in err
+    assert main(["diagnose", two_logs[0], *said, "--out", "-"]) == 0
+    assert "15/29 = 52 %" in capsys.readouterr().out
+
+
+def test_compare_takes_a_run_once_and_says_what_a_column_may_mean(two_logs, tmp_path, capsys):
+    twice = [two_logs[0], str(tmp_path / "." / ".." / tmp_path.name / "a.csv"), "--map", "val_acc=top1"]
+    assert main(["compare", *twice, "--out", "-"]) == 2
+    assert "two different ones" in capsys.readouterr().err
+    assert main(["compare", *two_logs, "--out", "-"]) == 0
+    assert "note, all runs: top1 does not say which stage it is: --map val_acc=top1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["diagnose", "compare", "stopping", "html"])
+def test_a_folder_of_several_files_names_them(two_logs, tmp_path, capsys, command):
+    assert "name the file, a.csv and b.csv" in error(capsys, command, tmp_path)
+
+
 def test_a_closed_pipe_is_no_error(log):
     command = f"{sys.executable} -m lightning_diag explain | head -c 3"
     done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 
-import torch
 from torch import Tensor
 
 from lightning_diag.capture.calls import LossCall

@@ -27,11 +27,11 @@ def compare(runs: Sequence[Run], *, folds: bool = False) -> Comparison:
         RecordError: fewer than two runs, or none with a validation signal.
     """
     if len(runs) < 2:
-        raise RecordError(f"{len(runs)} run was given; comparing needs at least two")
+        raise RecordError(f"{len(runs)} run was given; comparing needs at least two different ones")
     signal, mode = _signal(runs)
     standings = tuple(sorted((_standing(run, signal, mode) for run in runs), key=lambda s: _rank(s, mode)))
     by_name = {run.name: run for run in runs}
-    found = differences(standings, {s.name: by_name[s.name].history.context.outcomes for s in standings})
+    found = differences(standings, {s.name: by_name[s.name].history.context.outcomes for s in standings}, signal)
     best = standings[0].best
     optimism = None
     if best and best.count and not folds:

@@ -33,6 +33,7 @@ def recorded_settings(context: RunContext) -> dict[str, str]:
         "model": context.model.name or None,
         "parameters": context.model.parameters,
         "trainable": context.model.trainable,
+        "classes": context.classes,
         "train size": context.data.train.size,
         "val size": context.data.val.size,
         "batch size": context.data.train.batch_size,

@@ -21,19 +21,25 @@ class _Tested:
     needed: int | None = None
 
 
-def differences(standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]]) -> tuple[Difference, ...]:
+def differences(
+    standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]], signal: str
+) -> tuple[Difference, ...]:
     """The first of ``standings`` against each other one.
 
     Args:
         standings: best first.
         outcomes: name of a run -> what each of its validation samples did.
+        signal: what the standings are by.
     """
+    rate = signal == "val/acc"  # what the samples did says nothing about a loss
+    outcomes = outcomes if rate else {}
     first, *others = standings
     if first.best is None:
         return ()
     scored = [(other, other.best) for other in others if other.best is not None]
     tested = [
-        _test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ())) for other, score in scored
+        _test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ()), rate=rate)
+        for other, score in scored
     ]
     corrected = _holm([t.p_value for t in tested])
     return tuple(
@@ -54,7 +60,7 @@ def _difference(other: str, amount: float, test: _Tested) -> Difference:
     )
 
 
-def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequence[Outcomes]) -> _Tested:
+def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequence[Outcomes], *, rate: bool) -> _Tested:
     """Paired where both runs recorded the same samples, else unpaired counts, else nothing."""
     pair = next((pair for a in ours for b in theirs if (pair := paired(a, b)) is not None), None)
     if pair is not None:
@@ -65,7 +71,8 @@ def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequenc
     if first.count and second.count:
         p_value, needed = _unpaired(first.count, second.count)
         return _Tested(p_value, "not paired (Fisher)", needed)
-    return _Tested(None, "one number per run: nothing to test (give --n-val)")
+    hint = "give --n-val" if rate else "train each with several seeds"
+    return _Tested(None, f"one number per run: nothing to test ({hint})")
 
 
 def paired(first: Outcomes, second: Outcomes) -> tuple[int, int] | None:

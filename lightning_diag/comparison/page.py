@@ -55,7 +55,8 @@ def verdict(comparison: Comparison) -> str:
         return f"{lead} Whether that is more than chance cannot be tested: the runs give one number each."
     if not sure:
         return f"{lead} That it is better than any other run is not established."
-    return f"{lead} It is established that it is better than {len(sure)} of {len(tested)} other runs."
+    which = "the other run" if len(tested) == 1 else f"{len(sure)} of {len(tested)} other runs"
+    return f"{lead} It is established that it is better than {which}."
 
 
 def shown(signal: str, score: Score | None) -> str:
@@ -165,7 +166,17 @@ def _differences(comparison: Comparison) -> tuple[Block, ...]:
     rows = [_difference(comparison.signal, d) for d in comparison.differences[:MAX_ROWS]]
     tested = sum(d.p_value is not None for d in comparison.differences)
     note = "p is corrected for the number of runs (Holm)." if tested > 1 else ""
-    return (table(columns, rows, note=" ".join(filter(None, [note, _more(len(comparison.differences))]))),)
+    notes = [note, _more(len(comparison.differences)), _other_data(comparison)]
+    return (table(columns, rows, note=" ".join(filter(None, notes))),)
+
+
+def _other_data(comparison: Comparison) -> str:
+    """Where the runs were not asked the same question; folds have validation sets of their own."""
+    asked = [s for s in comparison.settings if s.name in {"classes", "val size"} and len(set(s.values.values())) > 1]
+    if not asked or comparison.folds:
+        return ""
+    what = listed(["number of classes" if s.name == "classes" else "size of the validation set" for s in asked])
+    return f"The runs differ in the {what}: a difference is one of data and model together."
 
 
 def _difference(signal: str, difference: Difference) -> tuple[str, ...]:

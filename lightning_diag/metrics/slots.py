@@ -27,7 +27,7 @@ class Slots:
 
     def put(self, *tensors: Tensor) -> None:
         """Copy one of each, none of which requires grad, into the next slots."""
-        torch._foreach_copy_(self._rows[self.used], tensors)  # noqa: SLF001  (one call for all; a third of the time)
+        torch._foreach_copy_(self._rows[self.used], tensors)
         self.used += 1
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_diag.errors import RecordError
 from lightning_diag.history import RunHistory
 from lightning_diag.readers.building import Told, build
-from lightning_diag.readers.finding import Place, find_log, find_logs
+from lightning_diag.readers.finding import Place, find_log, find_logs, no_log
 from lightning_diag.readers.jsonlog import read_json
 from lightning_diag.readers.log import Log, ReadReport
 from lightning_diag.readers.mlflow import read_mlflow
@@ -96,4 +96,4 @@ def _which(asked: Path, place: Place) -> str | None:
     return f"{text}. Give the path of another one to read that: {elsewhere}" if elsewhere else text
 
 
-__all__ = ["READERS", "Place", "ReadReport", "Told", "find_log", "find_logs", "read_place", "read_run"]
+__all__ = ["READERS", "Place", "ReadReport", "Told", "find_log", "find_logs", "no_log", "read_place", "read_run"]

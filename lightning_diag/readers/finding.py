@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_diag.errors import RecordError
 from lightning_diag.readers import mlflow, mlflow_db, tensorboard, wandb
+from lightning_diag.words import listed
 
 OWN = "history.jsonl"
 MAX_FOLDERS = 20_000
@@ -41,17 +42,27 @@ def find_log(path: Path) -> Place:
         RecordError: there is none.
     """
     if not path.exists():
-        raise RecordError(f"{path} does not exist")
+        raise no_log(path)
     places = find_logs(path)
     if path.is_file():
         return places[-1]
     if not places:
-        raise RecordError(
-            f"{path} holds no log that can be read: expected history.jsonl, metrics.csv, results.csv, trainer_state.json, "
-            "TensorBoard events, an MLflow or W&B run, or one CSV or JSON file"
-        )
+        raise no_log(path)
     newest = max(_modified(place.path) for place in places)
     return [place for place in places if _modified(place.path) == newest][-1]
+
+
+def no_log(path: Path) -> RecordError:
+    """Why there is nothing to read at ``path``, and what is expected."""
+    if not path.exists():
+        return RecordError(f"{path} does not exist")
+    tables = [] if path.is_file() else [p.name for p in _files(path) if p.suffix.lower() in _KINDS]
+    if len(tables) > 1:
+        return RecordError(f"{path} holds {len(tables)} files that may be logs: name the file, {listed(tables, 3)}")
+    return RecordError(
+        f"{path} holds no log that can be read: expected history.jsonl, metrics.csv, results.csv, trainer_state.json, "
+        "TensorBoard events, an MLflow or W&B run, or one CSV or JSON file"
+    )
 
 
 def find_logs(path: Path) -> list[Place]:

@@ -102,6 +102,35 @@ def test_losses_cannot_be_tested_and_say_so():
     assert "not measured" in page
 
 
+def test_a_loss_is_not_tested_by_the_answers_to_the_samples():
+    runs = [
+        Run(
+            name=name,
+            history=RunHistory(
+                context=RunContext(monitor="val/loss", monitor_mode="min", outcomes=outcomes(bits)),
+                epochs=(EpochRecord(epoch=0, values={"val/loss": loss}),),
+            ),
+            diagnosis=Diagnosis(verdict=""),
+        )
+        for name, loss, bits in (("a", 1.0, [1] * 30), ("b", 2.0, [0] * 30))
+    ]
+    (difference,) = compare(runs).differences
+    assert difference.p_value is None
+    assert "several seeds" in difference.method
+    assert "--n-val" not in render_comparison(compare(runs))
+
+
+def test_runs_on_other_data_say_that_a_difference_is_one_of_data_too():
+    def with_classes(name, classes, correct):
+        made = run(name, [correct], 100)
+        return replace(made, history=replace(made.history, context=replace(made.history.context, classes=classes)))
+
+    page = render_comparison(compare([with_classes("a", 4, 90), with_classes("b", 10, 40)]))
+    assert "better than the other run." in page
+    assert "differ in the number of classes: a difference is one of data and model together" in page
+    assert "data and model" not in render_comparison(compare([with_classes("a", 4, 90), with_classes("b", 4, 40)]))
+
+
 def test_settings_that_differ_and_findings_by_run():
     runs = [
         run("a", [20], lr=0.1, model="x", findings=("LD201",)),
@@ -194,8 +223,7 @@ def test_the_command_compares_a_sweep(tmp_path, capsys):
     (tmp_path / "sweep" / "lr3" / "version_0" / "metrics.csv").write_text("nonsense")
     arguments = ["compare", str(tmp_path / "sweep"), "--n-val", "29", "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
-    out = capsys.readouterr().out
-    assert "not read: " in out
+    assert "not read: " in capsys.readouterr().err
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert page.startswith("# Comparison of 11 runs")
     assert "28/29" in page

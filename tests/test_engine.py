@@ -114,6 +114,21 @@ def test_causes_come_before_what_they_explain() -> None:
     ]
 
 
+def test_what_is_only_worth_knowing_hides_nothing_that_needs_action() -> None:
+    found, _ = rank(
+        [
+            finding("LD705", severity="info", explains=("LD102", "LD205")),
+            finding("LD102", severity="error"),
+            finding("LD205", severity="info"),
+        ]
+    )
+    assert [(f.code, f.explained_by, f.severity) for f in found] == [
+        ("LD102", None, "error"),
+        ("LD705", None, "info"),
+        ("LD205", "LD705", "info"),
+    ]
+
+
 def test_what_limits_a_run_is_not_explained_by_what_went_wrong_with_it() -> None:
     found, _ = rank([finding("LD602"), finding("LD202", severity="error", outweighs=("LD602",))])
     assert [(f.code, f.explained_by, f.severity) for f in found] == [("LD202", None, "error"), ("LD602", None, "info")]

@@ -55,13 +55,20 @@ def _without_contradictions(findings: Iterable[Finding]) -> tuple[list[Finding],
 
 
 def _explained(findings: list[Finding]) -> list[Finding]:
-    """Each finding with its cause, where another finding names it as a symptom; no circles."""
+    """Each finding with its cause, where another finding names it as a symptom; no circles.
+
+    What is only worth knowing (``info``) is no cause of what has to be acted on: hiding the second behind the first
+    would leave nothing to do in a run that is ill.
+    """
     by_benefit = sorted(findings, key=lambda f: (-benefit(f), f.code))
+    loud = {f.code for f in findings if f.severity != "info"}
     cause_of: dict[str, str] = {}
     for cause in by_benefit:
         if cause.confidence < EXPLAINS_FROM:
             continue
         for code in cause.explains:
+            if cause.severity == "info" and code in loud:
+                continue
             if code not in cause_of and code != cause.code and not _reaches(cause_of, cause.code, code):
                 cause_of[code] = cause.code
     return [_as_symptom(f, cause_of[f.code]) if f.code in cause_of else f for f in findings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar
@@ -9,7 +10,9 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.reading import fall
+from lightning_diag.rules.learning_rate_too_low import LearningRateTooLow
+from lightning_diag.rules.pretraining import begun
+from lightning_diag.rules.reading import fall, movement, stuck
 from lightning_diag.words import number, percent
 
 
@@ -24,7 +27,8 @@ class ClippingRemovesUpdates(Rule):
     left: float = 0.1
     """Typical share of the gradient norm that is left. Clipping is meant for rare steps; here it takes nine tenths of all."""
     fall: float = 0.5
-    """Relative fall of the training loss from which the run learned in spite of it (``info``)."""
+    """Relative fall of the training loss from which the run learned in spite of it (``info``). Asked where the optimiser takes
+    the gradient as it is and the weights were not trained before, as fine-tuning begins near the end of its way."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -32,13 +36,14 @@ class ClippingRemovesUpdates(Rule):
         left = median(ratio.values) if len(ratio) else 1.0
         if left > self.left:
             return None
-        slow = fall(history.series("train/loss")) < self.fall
         clip, optim = history.context.optim.clip, history.context.optim.optimizer or ""
+        undone = bool(NORMALISING.search(optim))
+        slow = self._slow(history, undone=undone)
         limit = f" (gradient_clip_val={number(clip)})" if clip else ""
         text = f"clipping left {percent(left)} of the gradient norm in a typical step{limit}"
         return self.finding(
             severity="error" if slow else "info",
-            confidence=0.9 if slow else 0.6,
+            confidence=0.6 if undone or not slow else 0.9,
             claim="likely" if slow else "established",
             title=f"Clipping leaves {percent(left)} of each gradient",
             summary=f"Gradient clipping removes nearly all of every step: {text}.",
@@ -48,25 +53,29 @@ class ClippingRemovesUpdates(Rule):
                     signal="optim", text=f"{optim} divides the gradient by its own size, which undoes a constant factor"
                 ),
             )
-            if "Adam" in optim
+            if undone
             else (),
-            why="The threshold, not the learning rate, sets the pace; raising the learning rate would seem to do nothing.",
+            why="The threshold, not the size of the gradient, sets the pace: every step is as long as the threshold allows.",
             actions=(
                 "a threshold near the usual gradient norm: 1.0 is a common start",
-                "raise the learning rate by the factor that clipping takes away",
+                *(() if undone else ("raise the learning rate by the factor that clipping takes away",)),
             ),
             next_test="one epoch without clipping at the same learning rate",
-            explains=(
-                "LD103",
-                "LD115",
-                "LD202",
-                "LD204",
-                "LD205",
-                "LD301",
-                "LD302",
-                "LD208",
-                "LD107",
-                "LD401",
-                "LD412",
-            ),
+            explains=SYMPTOMS if slow else (),
         )
+
+    def _slow(self, history: RunHistory, *, undone: bool) -> bool:
+        """Whether the run got nowhere, or, where clipping acts on the steps of new weights, not far."""
+        nowhere = stuck(history)
+        if undone or begun(history):
+            moved = movement(history)
+            return nowhere is True and (moved is None or moved <= MOVED)
+        return nowhere is True or fall(history.series("train/loss")) < self.fall
+
+
+NORMALISING = re.compile("ada|rmsprop|rprop|lion|lamb|lars|muon", re.IGNORECASE)
+"""Optimisers whose step does not change when all gradients are multiplied by one number (Adam and its kin)."""
+MOVED = LearningRateTooLow.moved
+"""Weights that moved further than this were not held by clipping."""
+SYMPTOMS = ("LD103", "LD115", "LD202", "LD204", "LD205", "LD301", "LD302", "LD208", "LD107", "LD401", "LD412")
+"""What follows where nothing is left of the steps."""

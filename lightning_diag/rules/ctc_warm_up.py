@@ -52,5 +52,5 @@ class CTCWarmUp(Rule):
             scope="ctc",
             epoch=last.epoch,
             # in this phase nothing is emitted, and nothing else can be said of the model
-            explains=codes(115, 204, 301, 302),
+            outweighs=codes(115, 204, 301, 302),
         )

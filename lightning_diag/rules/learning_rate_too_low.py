@@ -9,7 +9,8 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, late, movement, pretrained, seen, stuck, trivial_loss
+from lightning_diag.rules.pretraining import begun
+from lightning_diag.rules.reading import ALPHA, late, movement, seen, stuck, trivial_loss
 from lightning_diag.words import number, percent
 
 
@@ -43,6 +44,10 @@ class LearningRateTooLow(Rule):
         fell = (loss.values[0] - loss.values[-1]) / loss.values[0]
         if not self._small(history, fell, moved) or self._good_already(history, late(loss.values), moved):
             return None
+        if stuck(history) is None and begun(history):
+            raise CannotTellError(
+                "the weights were trained before this fit, and nothing recorded tells how good they were"
+            )
         falling = statistics.trend(loss.values)
         steady = falling.slope < 0 and falling.p_value < ALPHA
         if moved is None and not steady:
@@ -82,9 +87,8 @@ class LearningRateTooLow(Rule):
         """Weights that have learned may rest: pretrained or resumed ones, and those with a low loss."""
         if stuck(history) is not False:
             return False
-        trivial, model = trivial_loss(history), history.context.model
-        begun = pretrained(history) or history.context.resumed_epoch or model.looks_fresh is False
-        return bool(moved is None or begun or trivial is None or loss < self.level * trivial)
+        trivial = trivial_loss(history)
+        return moved is None or begun(history) or trivial is None or loss < self.level * trivial
 
 
 def _second_half(losses: tuple[float, ...]) -> float:

@@ -36,6 +36,13 @@ def _without_checkpoint(history: RunHistory) -> str:
     return f"no checkpoint was named (add PretrainLoadVerifier(checkpoint=...)){look}"
 
 
+def begun(history: RunHistory) -> bool:
+    """Whether the fit went on from trained weights: a checkpoint that arrived, a resume, or norms no initialiser leaves."""
+    facts, context = history.context.pretrain, history.context
+    loaded = facts is not None and facts.verdict in IN - {"checkpoint untrained"}
+    return loaded or context.resumed_epoch is not None or context.model.looks_fresh is False
+
+
 def share_evidence(facts: PretrainFacts) -> Evidence:
     """Share of the weights that equal the checkpoint, with what names and directions say."""
     parts = [

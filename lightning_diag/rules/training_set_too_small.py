@@ -58,5 +58,5 @@ class TrainingSetTooSmall(Rule):
             ),
             next_test="train on half of the samples: if validation hardly falls, more data will not help much",
             scope="data",
-            explains=("LD411",),  # tokens that were hardly ever seen
+            explains=("LD411",) if harm else (),  # tokens that were hardly ever seen
         )

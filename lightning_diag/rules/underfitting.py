@@ -114,7 +114,7 @@ class Underfitting(Rule):
             ),
             next_test="double the width: if training accuracy does not move, look at 50 training samples that are wrong, "
             "their labels may be",
-            explains=("LD302", "LD303"),
+            explains=() if room or hard else ("LD302", "LD303"),
             excludes=("LD201", "LD205", "LD203"),
         )
 

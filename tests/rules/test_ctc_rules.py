@@ -214,3 +214,10 @@ def test_whole_lines_have_no_most_frequent_class():
         {**columns, "train/loss": [3.4, 3.2, 3.04]}, counts={"train": [(0, 60)] * 3}, classes=30, task="ctc"
     )
     assert "LD115" not in {f.code for f in diagnose(falling).findings}
+
+
+def test_what_is_seen_in_the_warm_up_needs_no_action():
+    falling = {"ctc/train/loss_fall_50": [0.12] * 6, "train/loss": [30.0, 29.0, 28.9, 28.8, 28.8, 28.7]}
+    diagnosis = diagnose(flat(0.98, series=falling))
+    assert {f.code: f.severity for f in diagnosis.findings}["LD115"] == "info"
+    assert not diagnosis.causes

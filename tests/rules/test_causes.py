@@ -1,0 +1,104 @@
+"""What is only worth knowing takes nothing over; steps that are small on purpose are no sickness."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_diag.engine import diagnose
+from tests.build import history
+
+
+def loud(run):
+    return {f.code: f.severity for f in diagnose(run).findings if f.severity != "info"}
+
+
+def test_batches_of_four_do_not_hide_a_learning_rate_too_high() -> None:
+    losses = [2.43, 0.97, 0.69, 0.60, 0.54, 0.90, 0.60, 0.55, 0.44, 0.46, 0.83, 0.56, 0.86, 0.69, 0.99, 0.67]
+    run = history(
+        {
+            "train/loss": losses,
+            "loss/first": [2.34],
+            "loss/step_max": [12.0, 1.6],
+            "update/ratio": [0.995, 0.145, 0.09, 0.08],
+            "param/norm": [65.9, 70.0, 74.0, 84.5],
+        },
+        classes=10,
+        model={"batch_norm": True},
+        train={"batch_size": 4},
+        optim={"lr": 0.1},
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD705").severity == "info"
+    assert diagnosis.finding("LD102").severity == "error"
+    assert not diagnosis.verdict.startswith("Nothing is wrong")
+
+
+def test_a_model_with_room_to_spare_does_not_explain_lost_classes() -> None:
+    run = history(
+        {"train/loss": [0.9, 0.75, 0.7, 0.69, 0.69, 0.69]},
+        counts={"train": [(765, 980)] * 6, "val": [(225, 294)] * 6},
+        rows={"val": [(210, 254, 205), (42, 20, 10), (42, 20, 10)]},
+        classes=3,
+        task="multiclass",
+        train={"size": 980, "class_counts": (700, 140, 140)},
+        model={"trainable": 5000},
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD204").severity == "info"
+    assert diagnosis.finding("LD303").severity == "error"
+
+
+def clipped(optimizer, loss, updates=None, **context):
+    series = {"grad/clip_ratio": [0.08] * len(loss), "train/loss": loss}
+    if updates is not None:
+        series["update/ratio"] = [updates] * len(loss)
+    return history(series, optim={"clip": 1.0, "optimizer": optimizer}, **context)
+
+
+@pytest.mark.parametrize(
+    ("run", "severity"),
+    [
+        (clipped("AdamW", [3.4, 3.1, 3.0, 2.92]), "info"),
+        (clipped("PagedLion8bit", [3.4, 3.1, 3.0, 2.92]), "info"),
+        (clipped("SGD", [3.4, 3.1, 3.0, 2.92]), "error"),
+        (clipped("SGD", [3.4, 3.1, 3.0, 2.92], model={"looks_fresh": False}), "info"),
+        (clipped("Adam", [2.31, 2.30, 2.30, 2.30], classes=10), "error"),
+        (clipped("Adam", [2.31, 2.30, 2.30, 2.30], 0.3, classes=10), "info"),
+    ],
+    ids=["adamw", "lion", "sgd", "sgd on trained weights", "adam that is stuck", "adam that is stuck and moved"],
+)
+def test_clipping_costs_only_where_the_optimiser_does_not_undo_it(run, severity) -> None:
+    assert diagnose(run).finding("LD112").severity == severity
+
+
+def test_clipping_that_costs_nothing_explains_nothing() -> None:
+    run = history(
+        {"grad/clip_ratio": [0.05] * 6, "train/loss": [1.4, 0.9, 0.5, 0.3, 0.2, 0.1], "val/loss": [1.4] * 6},
+        counts={"train": [(250, 1000)] + [(950, 1000)] * 5, "val": [(250, 1000)] * 6},
+        classes=4,
+        task="multiclass",
+        optim={"clip": 1.0, "optimizer": "AdamW"},
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD112").severity == "info"
+    assert diagnosis.finding("LD202").explained_by != "LD112"
+    assert [f.severity for f in diagnosis.causes] == ["error"]
+
+
+@pytest.mark.parametrize("start", [{"model": {"looks_fresh": False}}, {"resumed_epoch": 0}])
+def test_trained_weights_may_rest(start) -> None:
+    """Fine-tuning a regression at 1e-6: nothing recorded says how good it was when it began."""
+    run = history(
+        {"train/loss": [0.30, 0.298, 0.296, 0.295, 0.294, 0.293], "update/ratio": [0.002] * 6},
+        task="regression",
+        optim={"lr": 1e-6},
+        **start,
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.finding("LD103") is None
+    assert "trained before this fit" in next(n.reason for n in diagnosis.not_checked if n.code == "LD103")
+
+
+def test_new_weights_that_rest_are_told() -> None:
+    series = {"train/loss": [0.30, 0.298, 0.296, 0.295, 0.294, 0.293], "update/ratio": [0.002] * 6}
+    assert loud(history(series, task="regression", optim={"lr": 1e-6}))["LD103"] == "error"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.climbs import Climb, climbs
+from lightning_diag.rules.reading import after
 from lightning_diag.rules.resuming import come_back
 from lightning_diag.words import number
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRateJump(Rule):
-    """The learning rate jumped up once during the run, and the loss jumped with it."""
+    """The learning rate jumped up once during the run, and the loss with it, at a resume or for good."""
 
     code: ClassVar[str] = "LD506"
     name: ClassVar[str] = "learning-rate-jump"
@@ -23,29 +24,28 @@ class LearningRateJump(Rule):
     min_epochs: ClassVar[int] = 3
 
     rise: float = 3.0
-    """Factor between two epochs; a warm-up over several epochs and usual restarts stay below, or do no harm."""
+    """Factor between two epochs; rises in a row, as in a warm-up, count as one."""
     worse: float = 1.25
     """Loss within two epochs after the jump over the loss before it. Warm-ups and restarts that suit the model leave it below 1.2."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        lrs = history.series("lr").finite
-        rises = [
-            (before, epoch, high / low)
-            for (before, low), (epoch, high) in itertools.pairwise(lrs)
-            if low > 0 and high >= self.rise * low
-        ]
         loss = history.series("train/loss").finite or history.series("val/loss").finite
-        hurt = [
-            (epoch, factor, worse)
-            for before, epoch, factor in rises
-            if (worse := _worse(loss, before, epoch)) >= self.worse
-        ]
-        if not hurt or len(hurt) > 1:
+        found = [(climb, _highest(loss, climb)) for climb in climbs(history.series("lr").finite, self.rise)]
+        hurt = [(climb, worst) for climb, worst in found if worst and worst[1] >= self.worse]
+        if len(hurt) != 1:
             return None
-        epoch, factor, worse = hurt[0]
-        low, high = dict(lrs)[max(e for e in lrs.epochs if e < epoch)], dict(lrs)[epoch]
-        text = f"the learning rate rose from {number(low)} to {number(high)} ({number(factor)} times) in epoch {epoch}, and the loss to {number(worse)} times its value"
+        climb, (peak, worse) = hurt[0]
+        resumed = history.context.resumed_epoch
+        at_resume = resumed is not None and climb.before < resumed <= climb.top
+        later, before = after(loss, peak + 1).values, dict(loss)[climb.before]
+        if not at_resume and later and min(later) < before:
+            return None  # it passed: a warm-up, or a restart
+        if not at_resume and not later and history.context.stop.status == "running":
+            raise CannotTellError("the loss jumped with the learning rate in the last epoch so far, and may come back")
+        epoch, low, high, factor = climb.epoch, climb.low, climb.high, climb.high / climb.low
+        back = f", and its lowest value since is {number(min(later))} against {number(before)} before" if later else ""
+        text = f"the learning rate rose from {number(low)} to {number(high)} ({number(factor)} times) in epoch {epoch}, and the loss to {number(worse)} times its value{back}"
         return self.finding(
             severity="error",
             confidence=0.93,
@@ -55,7 +55,7 @@ class LearningRateJump(Rule):
             evidence=(Evidence(signal="lr", text=text, epoch=epoch, observed=high, expected=low),),
             why="What was learned with small steps is undone by large ones.",
             actions=(
-                *(come_back(history, epoch) if epoch == (history.context.resumed_epoch or epoch) else ()),
+                *(come_back(history, epoch) if at_resume or resumed is None else ()),
                 "check milestones and gamma of the scheduler, and code that sets param_groups",
             ),
             next_test=f"resume from the checkpoint before epoch {epoch} with the old learning rate",
@@ -81,8 +81,11 @@ class LearningRateJump(Rule):
         )
 
 
-def _worse(loss: Series, before: int, epoch: int) -> float:
-    """Highest loss within two epochs from ``epoch`` over that of ``before``; 0 when not measured."""
+def _highest(loss: Series, climb: Climb) -> tuple[int, float] | None:
+    """(epoch, over that before) of the highest loss until two epochs after ``climb``; None when not measured."""
     values = dict(loss)
-    following = [values[e] for e in (epoch, epoch + 1, epoch + 2) if e in values]
-    return max(following) / values[before] if following and values.get(before, 0.0) > 0 else 0.0
+    following = [(values[e], e) for e in range(climb.epoch, climb.top + 3) if e in values]
+    if not following or values.get(climb.before, 0.0) <= 0:
+        return None
+    highest, epoch = max(following)
+    return epoch, highest / values[climb.before]

@@ -1,0 +1,68 @@
+"""Schedules that throw the loss back on purpose, and those that do harm."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_diag.engine import diagnose
+from lightning_diag.rules.climbs import climbs
+from lightning_diag.rules.learning_rate_jump import LearningRateJump
+from lightning_diag.rules.learning_rate_oscillation import LearningRateOscillation
+from tests.build import history
+
+CYCLE = [0.1, 0.07, 0.03, 0.001]
+
+
+def oscillation(losses, lrs):
+    return LearningRateOscillation().check(history({"val/loss": losses}, lrs=lrs))
+
+
+def test_restarts_whose_cycles_each_win_are_no_oscillation() -> None:
+    assert oscillation([2.3, 1.5, 1.0, 0.7, 1.2, 0.9, 0.6, 0.45, 0.8, 0.6, 0.4, 0.3], CYCLE * 3) is None
+
+
+def test_restarts_whose_cycles_win_nothing_are() -> None:
+    found = oscillation([2.3, 1.5, 1.0, 0.7, 1.8, 1.3, 0.9, 0.75, 1.7, 1.2, 0.9, 0.72], CYCLE * 3)
+    assert "0 of the 2 cycles after the first reached a new best" in found.evidence[1].text
+
+
+def test_a_last_cycle_cut_short_does_not_count() -> None:
+    """Its high end is no sign of harm, and the cycles before it won."""
+    assert oscillation([2.3, 1.5, 1.0, 0.7, 1.2, 0.9, 0.6, 0.45, 0.8], CYCLE * 2 + [0.1]) is None
+
+
+def test_a_warm_up_over_several_epochs_is_one_climb() -> None:
+    lrs = history(lrs=[1e-5, 1e-4, 1e-3, 1e-3, 1e-4, 1e-3]).series("lr")
+    first, second = climbs(lrs, 3.0)
+    assert (first.before, first.epoch, first.top, first.low, first.high) == (0, 1, 2, 1e-5, 1e-3)
+    assert (second.before, second.epoch) == (4, 5)
+
+
+WARM_UP = [1e-5, 1e-4, 1e-3, 1e-3, 1e-3, 1e-3]
+
+
+def jump(losses, lrs=WARM_UP, **context):
+    return LearningRateJump().check(history({"train/loss": losses}, lrs=lrs[: len(losses)], **context))
+
+
+def test_a_bump_that_passes_is_no_jump_unless_the_run_was_resumed_there() -> None:
+    passing = [1.8, 2.0, 2.7, 1.9, 1.2, 0.8]
+    assert jump(passing) is None
+    assert jump(passing, resumed_epoch=4) is None, "the resume was later"
+    assert jump(passing, resumed_epoch=1).actions[0].startswith("resume with trainer.fit")
+
+
+@pytest.mark.parametrize("losses", [[1.8, 2.0, 3.1, 3.0, 2.9, 2.8], [1.8, 2.0, 2.9]])
+def test_a_loss_that_does_not_come_back_is_harm(losses) -> None:
+    assert jump(losses) is not None
+
+
+def test_the_rate_may_be_that_of_the_end_of_its_epoch() -> None:
+    """The loss of the epoch of the rise was made with the old rate then: that it is low is no coming back."""
+    assert jump([2.0, 1.0, 0.5, 0.45, 1.9, 1.5, 1.2], [1e-3] * 3 + [1e-1] * 4) is not None
+
+
+def test_a_bump_in_the_last_epoch_so_far_may_still_pass() -> None:
+    run = history({"train/loss": [1.8, 2.0, 2.7]}, lrs=WARM_UP[:3], stop={"status": "running"})
+    diagnosis = diagnose(run, rules=[LearningRateJump()])
+    assert "may come back" in diagnosis.not_checked[0].reason

@@ -138,7 +138,7 @@ def test_errors_are_one_clear_sentence(tmp_path, monkeypatch, capsys, arguments,
         ("LD201:", "LD201 is None: expected codes with fields"),
         ("LD201: {rise: high}", "LD201.rise is 'high': expected a number"),
         ("LD201: {what: 1}", "no setting 'what'; it has: rise"),
-        ("LD999: {rise: 1}", "no rule 'LD999'"),
+        ("LD999: {rise: 1}", "no code 'LD999'"),
         ("a: b: c", "no YAML in line 1"),
     ],
 )
@@ -165,6 +165,41 @@ def test_wrong_sizes_are_refused(log, capsys):
     assert "at least 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["diagnose", "compare", "demo"])
+def test_a_file_in_place_of_the_folder_is_told_before_the_work(log, capsys, command):
+    given = {"diagnose": [log], "compare": [log, log], "demo": ["healthy"]}[command]
+    assert "this is a file. Give another folder: --out DIR" in error(capsys, command, *given, "--out", log)
+
+
+def test_weights_in_place_of_a_log_are_told_apart(tmp_path, capsys):
+    (tmp_path / "last.ckpt").write_bytes(b"PK")
+    assert "looks like weights" in error(capsys, "diagnose", tmp_path / "last.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diagnose"], "required: RUN"),
+        (["diagnose", "x", "--target", "high"], "expected a number such as 0.82, got 'high'"),
+        (["diagnose", "x", "--target", "nan"], "expected a number"),
+        (["frobnicate"], "invalid choice"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_that_says_where_the_usage_is(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert message in text
+    assert text.endswith("--help\n")
+
+
+def test_without_a_command_it_says_what_there_is(capsys):
+    assert main([]) == 2
+    assert "examples:" in capsys.readouterr().out
+
+
 def test_explain_prints_the_page_of_each_rule_and_lists_them(capsys):
     assert main(["explain"]) == 0
     listed = capsys.readouterr().out
@@ -172,8 +207,10 @@ def test_explain_prints_the_page_of_each_rule_and_lists_them(capsys):
         assert f"{rule.code}  {rule.name}" in listed
         assert main(["explain", rule.name]) == 0
         assert capsys.readouterr().out.startswith(f"# {rule.code}")
-    assert "did you mean" in error(capsys, "explain", "LD2O1")
-    assert "all of them" in error(capsys, "explain", "zzzzzzzz")
+    assert "did you mean LD201 (overfitting)" in error(capsys, "explain", "overfiting")
+    assert "LD201" in error(capsys, "explain", "LD2O1")
+    for unknown in ("zzzzzzzz", "LD999"):
+        assert f"no rule '{unknown}'; all codes: lightning-diag explain" in error(capsys, "explain", unknown)
 
 
 def test_schema_is_json(capsys):
@@ -186,6 +223,8 @@ def test_html_is_one_page(log, capsys):
     text = (log.parent / "page.html").read_text()
     assert text.lower().startswith("<!doctype html>")
     assert "LD201" in text
+    assert main(["html", str(log), "--out", str(log.parent)]) == 0
+    assert (log.parent / "diagnosis.html").read_text() == text
 
 
 def test_verify_answers_with_its_exit_code(tmp_path, capsys):

@@ -87,9 +87,10 @@ def test_thresholds_are_laid_over_and_reported() -> None:
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        ({"LD000": {"limit": 1.0}}, "no rule 'LD000'; .*lightning-diag explain"),
-        ({"over fitting": {"rise": 1.0}}, "did you mean LD201"),
-        ({"ld201": {"rise": 1.0}}, "did you mean LD201"),
+        ({"LD000": {"limit": 1.0}}, "no code 'LD000'; all codes: lightning-diag explain"),
+        ({"over fit": {"rise": 1.0}}, r"did you mean LD201 \(overfitting\)"),
+        ({"ld201": {"rise": 1.0}}, "given by code: .* is LD201"),
+        ({"Overfitting": {"rise": 1.0}}, "given by code: .* is LD201"),
         ({"LD999": {"limits": 1.0}}, "has no setting 'limits'; it has: limit"),
         ({"LD999": 3.0}, "is 3.0: expected field: value; fake has: limit"),
         *[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lightning_diag.cli.reading import progress, say, tell, told
+from lightning_diag.cli.reading import progress, say, tell, told, writable
 from lightning_diag.comparison import Comparison, Run, compare, draw_comparison, render_comparison, short_names, verdict
 from lightning_diag.engine import diagnose
 from lightning_diag.errors import RecordError
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
         DiagError: fewer than two runs can be read.
         OSError: the page cannot be written.
     """
+    folder = None if options.out == "-" else writable(Path(options.out))
     places = list({_same(place): place for path in options.paths for place in _places(path)}.values())
     names = short_names([place.path for place in places], [place.run for place in places])
     runs: list[Run] = []
@@ -45,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
     for note, where in list(notes.items())[:MOST_NOTES]:
         tell(f"note, {'all runs' if len(where) == len(runs) > 1 else listed(where, 3)}: {note}")
     comparison = compare(runs, folds=options.folds)
-    if options.out == "-":
+    if folder is None:
         say(render_comparison(comparison))
     else:
-        path = _write(Path(options.out), comparison, figures=not options.no_figures)
+        path = _write(folder, comparison, figures=not options.no_figures)
         say(f"{len(runs)} runs. {verdict(comparison)}\n\ncomparison: {path}")
     for line in unread:
         tell(f"not read: {line}")

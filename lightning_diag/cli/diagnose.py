@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lightning_diag.cli.reading import folder_of, read, say, tell, thresholds
+from lightning_diag.cli.reading import folder_of, read, say, tell, thresholds, writable
 from lightning_diag.engine import diagnose
 from lightning_diag.findings import Diagnosis
 from lightning_diag.garbage import without_collections
@@ -26,12 +26,12 @@ def run(options: argparse.Namespace) -> int:
     given = thresholds(options.set, options.config)
     history, report, place = read(options)
     diagnosis = diagnose(history, thresholds=given)
-    if options.out == "-":
+    folder = None if options.out == "-" else writable(Path(options.out) if options.out else folder_of(place))
+    if folder is None:
         if not options.quiet:
             tell("\n".join(report.lines()))
         say(render_markdown(history, diagnosis))
     else:
-        folder = Path(options.out) if options.out else folder_of(place)
         path = write_report(folder, history, diagnosis, figures=not options.no_figures)
         if not options.quiet:
             say("\n".join([*report.lines(), "", *summary(diagnosis), "", f"report: {path}"]))

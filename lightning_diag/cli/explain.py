@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from lightning_diag.cli.reading import say
 from lightning_diag.errors import ConfigError
 from lightning_diag.rules import RULES
+from lightning_diag.rules.lookup import code_of, nearest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,10 +52,8 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?:[\w./-]*/)?([\w-]+)\.md(?:#[\w-]+)?\)")
 
 def _code(text: str) -> str:
     """The code of a rule given by code or name."""
-    names = {rule.code: rule.code for rule in RULES} | {rule.name.upper(): rule.code for rule in RULES}
-    code = names.get(text.upper().replace("_", "-").replace(" ", "-"))
-    if code:
-        return code
-    near = [name.lower() if "-" in name else name for name in difflib.get_close_matches(text.upper(), names, n=2)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "all of them: lightning-diag explain"
-    raise ConfigError(f"there is no rule {text!r}; {hint}")
+    names = {rule.code: rule.name for rule in RULES}
+    code = code_of(text, names)
+    if code is None:
+        raise ConfigError(f"there is no rule {text!r}; {nearest(text, names)}")
+    return code

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from lightning_diag import __version__
 
@@ -20,16 +22,27 @@ examples:
 """
 
 
+_RUN = "run folder, log file, or a folder of runs (the newest is taken)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says an error in one sentence and where the usage is, instead of ten lines of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. Usage: {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``lightning-diag``; each command sets ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lightning-diag",
         description="What went wrong in a training run, how sure that is, and what to do next.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"lightning-diag {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=_usage(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_demo, _diagnose, _compare, _verify, _stopping, _html, _explain, _schema):
         add(commands)
     return parser
@@ -38,12 +51,22 @@ def build_parser() -> argparse.ArgumentParser:
 _Commands = argparse._SubParsersAction  # noqa: SLF001  (argparse has no public name for it)
 
 
-def _command(commands: _Commands[argparse.ArgumentParser], name: str, text: str) -> argparse.ArgumentParser:
+def _command(commands: _Commands[_Parser], name: str, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
     )
     command.set_defaults(run=_later(name))
     return command
+
+
+def _usage(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """What ``lightning-diag`` alone does: it says what there is."""
+
+    def run(options: argparse.Namespace) -> int:  # noqa: ARG001  (every command takes its options)
+        parser.print_help()
+        return 2
+
+    return run
 
 
 def _later(name: str) -> Callable[[argparse.Namespace], int]:
@@ -56,17 +79,19 @@ def _later(name: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _demo(commands: _Commands[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "demo", "train a small network that goes wrong, and write its report")
+def _demo(commands: _Commands[_Parser]) -> None:
+    command = _command(commands, "demo", "train a small network, mostly one that goes wrong, and write its report")
     command.add_argument("name", nargs="?", default="overfitting", help="overfitting (default), ctc or healthy")
-    command.add_argument("--out", type=Path, metavar="DIR", help="folder of the report")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the report (default: lightning_diag_demo/NAME)"
+    )
 
 
-def _diagnose(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _diagnose(commands: _Commands[_Parser]) -> None:
     command = _command(
         commands, "diagnose", "write the report of a run, from its record or from the log of another tool"
     )
-    command.add_argument("path", type=Path, metavar="PATH", help="run folder or log file")
+    command.add_argument("path", type=Path, metavar="RUN", help=_RUN)
     _add_reading(command)
     command.add_argument("--out", metavar="DIR", help="folder of the report; '-' prints it (default: beside the log)")
     command.add_argument("--no-figures", action="store_true", help="text only")
@@ -82,7 +107,7 @@ def _diagnose(commands: _Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def _compare(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _compare(commands: _Commands[_Parser]) -> None:
     command = _command(commands, "compare", "put several runs on one page: which differences are established")
     command.add_argument(
         "paths", nargs="+", type=Path, metavar="RUN", help="run folders, log files, or folders of runs"
@@ -95,7 +120,7 @@ def _compare(commands: _Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--folds", action="store_true", help="the runs are folds: mean and interval over them")
 
 
-def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _verify(commands: _Commands[_Parser]) -> None:
     command = _command(
         commands,
         "verify",
@@ -113,27 +138,29 @@ def _verify(commands: _Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--key", metavar="NAME", help="state dict inside CHECKPOINT")
 
 
-def _stopping(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _stopping(commands: _Commands[_Parser]) -> None:
     command = _command(commands, "stopping", "where would adaptive early stopping have stopped this run?")
-    command.add_argument("path", type=Path, metavar="RUN", help="run folder or log file")
+    command.add_argument("path", type=Path, metavar="RUN", help=_RUN)
     _add_reading(command)
 
 
-def _html(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _html(commands: _Commands[_Parser]) -> None:
     command = _command(commands, "html", "write the report as one self-contained HTML page")
-    command.add_argument("path", type=Path, metavar="RUN", help="run folder or log file")
+    command.add_argument("path", type=Path, metavar="RUN", help=_RUN)
     _add_reading(command)
-    command.add_argument("--out", type=Path, metavar="FILE", help="the page (default: diagnosis.html beside the log)")
+    command.add_argument(
+        "--out", type=Path, metavar="PATH", help="the page, or its folder (default: diagnosis.html beside the log)"
+    )
 
 
-def _explain(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _explain(commands: _Commands[_Parser]) -> None:
     command = _command(commands, "explain", "what a finding means, how it is found, and what to do")
     command.add_argument(
         "code", nargs="?", metavar="CODE", help="LD201 or overfitting; without it all rules are listed"
     )
 
 
-def _schema(commands: _Commands[argparse.ArgumentParser]) -> None:
+def _schema(commands: _Commands[_Parser]) -> None:
     _command(commands, "schema", "print the JSON schema of diagnosis.json")
 
 
@@ -148,8 +175,18 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--n-train", type=_size, metavar="N", help="samples in the training set")
     group.add_argument("--classes", type=_size, metavar="N", help="number of classes")
-    group.add_argument("--target", type=float, metavar="VALUE", help="what the run should reach, for example 0.82")
+    group.add_argument("--target", type=_value, metavar="VALUE", help="what the run should reach, for example 0.82")
     group.add_argument("--baseline", metavar="K/N", help="where a resumed run started from: 21/29 correct, or a value")
+
+
+def _value(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a number such as 0.82, got {text!r}")
+    return value
 
 
 def _size(text: str) -> int:

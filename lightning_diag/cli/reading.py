@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from lightning_diag.errors import ConfigError
 from lightning_diag.history import Count, RunHistory
+from lightning_diag.output import cannot_write
 from lightning_diag.readers import Place, ReadReport, Told, find_log, read_place
 
 T = TypeVar("T")
@@ -67,6 +68,18 @@ def folder_of(place: Place) -> Path:
         return place.path.parent
     name = f"{place.path.stem}-{place.run[:8]}" if place.run else place.path.stem
     return place.path.parent / f"{name}-diagnosis"
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made where it does not exist; asked before the work, not after it.
+
+    Raises:
+        ConfigError: nothing can be written there.
+    """
+    why = "this is a file" if folder.is_file() else cannot_write(folder)
+    if why:
+        raise ConfigError(f"the report cannot be written to {folder}: {why}. Give another folder: --out DIR")
+    return folder
 
 
 def thresholds(texts: Sequence[str], config: Path | None) -> dict[str, dict[str, object]]:

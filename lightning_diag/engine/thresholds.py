@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lightning_diag.errors import ConfigError
 from lightning_diag.rules import RULES
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.lookup import code_of, nearest
 
 
 def configured(rules: list[Rule], thresholds: Mapping[str, Mapping[str, Any]]) -> list[Rule]:
@@ -21,16 +21,11 @@ def configured(rules: list[Rule], thresholds: Mapping[str, Mapping[str, Any]]) -
     names = {cls.code: cls.name for cls in RULES} | {rule.code: rule.name for rule in rules}
     for code in thresholds:
         if code not in names:
-            raise ConfigError(f"thresholds: there is no rule {code!r}{_near(code, names)}")
+            known = code_of(str(code), names)
+            if known:
+                raise ConfigError(f"thresholds are given by code: {code!r} is {known}")
+            raise ConfigError(f"thresholds: there is no code {code!r}; {nearest(str(code), names)}")
     return [_overridden(rule, thresholds.get(rule.code, {})) for rule in rules]
-
-
-def _near(given: object, names: Mapping[str, str]) -> str:
-    text = str(given)
-    words = {code: code for code in names} | {name.upper(): code for code, name in names.items()}
-    near = difflib.get_close_matches(text.upper().replace("_", "-").replace(" ", "-"), words, n=1, cutoff=0.75)
-    hint = f"did you mean {words[near[0]]} ({names[words[near[0]]]})?" if near else "give a code such as LD201."
-    return f"; {hint} All codes: lightning-diag explain"
 
 
 def _overridden(rule: Rule, values: Mapping[str, Any]) -> Rule:

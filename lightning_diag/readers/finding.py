@@ -20,6 +20,7 @@ _KINDS = {
     ".db": "mlflow-db",
     ".wandb": "wandb",
 }
+_WEIGHTS = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
 _SKIPPED = frozenset({"checkpoints", "artifacts", "plots", "diagnosis", ".git", "node_modules", "__pycache__"})
 
 
@@ -94,6 +95,10 @@ def _of_file(path: Path) -> Place:
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
         expected = ", ".join(_KINDS)
+        if path.suffix.lower() in _WEIGHTS:
+            raise RecordError(
+                f"{path} looks like weights: give the run's folder or log; weights are compared by lightning-diag verify"
+            )
         raise RecordError(f"{path}: expected one of {expected}, a TensorBoard event file or a folder")
     return Place(_csv_kind(path) if kind == "csv" else kind, path)
 

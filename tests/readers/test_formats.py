@@ -471,6 +471,7 @@ def test_nothing_to_read_is_a_clear_error(tmp_path):
         read_run(tmp_path / "none")
     with pytest.raises(RecordError, match="holds no log"):
         read_run(tmp_path)
-    (tmp_path / "model.ckpt").write_bytes(b"x")
-    with pytest.raises(RecordError, match="expected one of"):
-        read_run(tmp_path / "model.ckpt")
+    for name, message in (("notes.pdf", "expected one of"), ("model.ckpt", "looks like weights")):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(RecordError, match=message):
+            read_run(tmp_path / name)

@@ -72,6 +72,8 @@ def number(value: float) -> str:
     """Three significant digits, without an exponent where that stays readable: ``0.0005``, ``2.02``, ``1,234``, ``1e-5``."""
     if not math.isfinite(value):
         return {True: "NaN", False: "infinite"}[math.isnan(value)]
+    if value < 0:
+        return f"−{number(-value)}"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if abs(value) >= 1000:

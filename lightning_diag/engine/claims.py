@@ -15,6 +15,8 @@ ALPHA = 0.05
 """A claim counts as established below this p-value, the customary level of one planned comparison."""
 SMALL_SUPPORT = 30
 """Classes with fewer samples have a 95 % interval of more than 30 points at a recall of 50–70 % (Wilson)."""
+SMALL_FALL = 0.01
+"""Nobody reads a fall of less than a point out of a curve; to refute it would take tens of thousands of samples."""
 LARGE_BIAS = 0.02
 """The best of many epochs is worth a word when its optimism may exceed two points."""
 
@@ -36,7 +38,7 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     if found is None or found.p_value < ALPHA:
         return None
     best, last = found.then, found.now
-    if percent(best.rate) == percent(last.rate):  # nobody would claim that 92 % fell to 92 %
+    if best.rate - last.rate < SMALL_FALL or percent(best.rate) == percent(last.rate):
         return None
     what = (
         "fewer lines are decoded without an error" if history.context.task == "ctc" else "validation got worse over all"

@@ -49,7 +49,7 @@ def _without_contradictions(findings: Iterable[Finding]) -> tuple[list[Finding],
         if winner is None:
             kept.append(finding)
         else:
-            text = f"looks like it, but {winner.code} {winner.name} fits the evidence better"
+            text = f"signs of it are there, and {winner.code} {winner.name} fits them better"
             dismissed.append(Clear(code=finding.code, name=finding.name, text=text))
     return kept, dismissed
 

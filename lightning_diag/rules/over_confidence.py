@@ -34,7 +34,7 @@ class OverConfidence(Rule):
         loss = history.series("val/loss").finite
         best = loss.best("min")
         if best is None or best[1] <= 0:
-            raise CannotTellError("no finite positive validation loss")
+            raise CannotTellError("the lowest validation loss is not above 0, so that no share of it can be told")
         now, course = loss.values[-1], accuracy_since(history, best[0])
         if not rose(best[1], after(loss, best[0]), self.rise) or near_chance(history):
             return None

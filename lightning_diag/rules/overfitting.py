@@ -132,6 +132,7 @@ class Overfitting(Rule):
                 go_on(history, epoch),
                 "let ModelCheckpoint(monitor=...) keep the best weights, and an early stop end the run after them",
                 "more training data or augmentation; weight decay, dropout, a smaller or partly frozen model",
+                *(("temperature scaling or label smoothing if probabilities matter",) if kept else ()),
             ),
             next_test="train a much smaller model: if the gap stays, the split is harder, not the capacity too large",
             epoch=epoch,

@@ -121,7 +121,5 @@ def accuracy_against(course: Course | None) -> tuple[Evidence, ...]:
     """Answers that did not get worse speak for mere over-confidence."""
     if course is None or course.now < course.then:
         return ()
-    text = (
-        f"validation {course.name} did not {course.worse} with it ({course.text}): what got worse is the probabilities"
-    )
+    text = f"validation {course.name} did not {course.worse} with it ({course.text}): over-confidence (LD207) is what it cost so far"
     return (Evidence(signal="val/acc", text=text, observed=course.now, expected=course.then),)

@@ -10,7 +10,7 @@ from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.gaps import gap, gap_interval
 from lightning_diag.rules.reading import classes
-from lightning_diag.words import number, points
+from lightning_diag.words import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class TrainingSetTooSmall(Rule):
         parameters = history.context.model.trainable
         beside = f", {number(round(parameters / size))} trainable parameters per sample" if parameters else ""
         text = f"{size:,} training samples, {each:.0f} {what}{beside}"
-        better = f"; training is {points(ends[0].rate - ends[1].rate)} better than validation" if ends and harm else ""
+        better = "; training is established to be better than validation" if harm else ""
         return self.finding(
             severity="warning" if harm else "info",
             confidence=0.8 if harm else 0.6,

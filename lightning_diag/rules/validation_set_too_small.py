@@ -45,7 +45,8 @@ class ValidationSetTooSmall(Rule):
         if not small and not claim and wide < self.notable:
             return None
         per = f", {number(round(each, 1))} per class" if each else ""
-        text = f"the best accuracy {of(count)} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %"
+        what = "the best share of lines without an error," if lines else "the best accuracy"
+        text = f"{what} {of(count)}{',' if lines else ''} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %"
         drop = 100 * statistics.detectable(count.n, max(0.5, min(count.rate, 0.95)))
         return self.finding(
             severity="warning" if small or claim else "info",

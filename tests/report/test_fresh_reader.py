@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Baseline, CaptureFacts, Count, DataFacts, SplitFacts, Target
+from lightning_diag.history import Baseline, CaptureFacts, Count, CTCFacts, DataFacts, SplitFacts, Target
 from lightning_diag.report import render_markdown
 from lightning_diag.report.figures.curves import _levels
 from lightning_diag.report.view import View
@@ -202,3 +202,46 @@ def test_chance_is_one_rate_and_has_a_name():
     assert "is not better than chance (33 %, one of 3 classes; p = 0.95)" in report(unknown)
     levels = _levels(View(history=unknown, diagnosis=diagnose(unknown)), "val/acc")
     assert [text for _, text, _ in levels] == ["1 of 3 classes 33 %"]
+
+
+def test_a_fall_of_one_sample_in_150_is_no_claim():
+    run = history(counts={"val": [(60, 150), (87, 150), (86, 150)]}, classes=4)
+    assert not [doubt for doubt in diagnose(run).not_established if "got worse" in doubt.claim]
+
+
+def test_one_sample_of_twelve_is_level():
+    run = history(counts={"val": [(6, 12), (12, 12), (11, 12), (12, 12)]}, classes=4)
+    assert "lower" not in report(run)
+
+
+def test_what_a_finding_says_of_a_ctc_call_is_not_said_again():
+    check = ("blank-in-targets", "7 of 145 target tokens equal the blank index 0. Do: shift the labels")
+    facts = CTCFacts(blank=0, classes=11, checks=(check,), blank_in_targets=Count(k=7, n=145), never_emitted=(0,))
+    run = history({"ctc/val/ter": [1.0, 0.2], "val/loss": [3.0, 0.5]}, task="ctc", ctc=facts)
+    found = diagnose(run)
+    assert found.finding("LD402")
+    text = report(run)
+    assert text.count("equal the blank") == 1
+    told = replace(found, findings=())
+    assert render_markdown(run, told).count("equal the blank") == 3, (
+        "without the finding the facts stand with the others"
+    )
+
+
+def test_a_gap_is_given_once():
+    run = history(
+        {"train/loss": [2.0, 1.0, 0.5, 0.2, 0.1], "val/loss": [2.0, 1.2, 1.5, 1.8, 2.1]},
+        counts={
+            "train": [(40, 150), (100, 150), (130, 150), (145, 150), (149, 150)],
+            "val": [(100, 397)] + [(250, 397)] * 4,
+        },
+        classes=10,
+        train={"size": 150},
+        model={"trainable": 1000},
+    )
+    text = report(run)
+    assert "Generalisation gap · LD203 · info:** As above." in text
+    assert "Training set too small · LD602 · info:" in text
+    assert text.count("(31–41)") == 1
+    assert text.count("points better") == 0
+    assert "Do: more samples, or augmentation." in text.replace("Do: More", "Do: more")

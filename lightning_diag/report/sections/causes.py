@@ -13,6 +13,8 @@ from lightning_diag.report.view import View
 _JOINT = re.compile(r"(: |, )")
 SHORTEST = 12
 """Characters of a part of a sentence that is recognised as said before; shorter ones recur by chance."""
+_GAP = re.compile(r"\d+ points \(\d+–\d+\)")
+"""A gap with its interval: a symptom that gives one which was given has nothing to add."""
 _WORDS = re.compile(r"[^\w%./]+")
 
 
@@ -40,7 +42,8 @@ def _root(finding: Finding, view: View) -> Finding:
 
 def _known(finding: Finding) -> Item:
     """A thing to know in two sentences: what it is, and the one step most worth taking."""
-    return Item(lead=_label(finding), text=" ".join(map(sentence, (finding.summary, *finding.actions[:1]))))
+    advice = [f"Do: {finding.actions[0]}"] if finding.actions else []
+    return Item(lead=_label(finding), text=" ".join(map(sentence, (finding.summary, *advice))))
 
 
 def _label(finding: Finding) -> str:
@@ -100,7 +103,10 @@ def _symptoms(cause: Finding, symptoms: Iterable[Finding]) -> tuple[Item, ...]:
         head, _, tail = finding.summary.partition(": ")
         repeated = any(len(part) >= SHORTEST and _plain(part) in said for part in tail.split(", "))
         parts = (head if repeated else finding.summary, clauses(_new(finding.evidence, finding.summary)))
-        items.append(Item(lead=_label(finding), text=" ".join(sentence(part) for part in parts)))
+        text = " ".join(sentence(part) for part in parts)
+        gaps = _GAP.findall(text)
+        known = bool(gaps) and all(_plain(gap) in said for gap in gaps)
+        items.append(Item(lead=_label(finding), text="As above." if known else text))
         said += " " + _plain(" ".join((finding.summary, *parts)))
     return tuple(items)
 

@@ -138,6 +138,8 @@ def _against_best(view: View) -> str:
     found = fall(view.history) if view.metric[0] == "val/acc" else None
     if found is None:
         return ""
+    if found.p_value >= ESTABLISHED and view.diagnosis.not_established:  # that section has the test and its numbers
+        return f"{numbers.points(found.now.rate - found.then.rate)} against epoch {found.epoch}: not established ({p_text(found.p_value)})"
     word = "established" if found.p_value < ESTABLISHED else "not established"
     how = f"paired: {found.paired.lost} lost, {found.paired.gained} gained" if found.paired else "Fisher's exact test"
     lost = numbers.points(found.now.rate - found.then.rate)

@@ -12,6 +12,19 @@ from lightning_diag.words import p as p_text
 TOKENS = 20
 """Tokens named in a sentence."""
 
+TOLD_BY = {
+    "blank-in-targets": "LD402",
+    "infeasible": "LD403",
+    "probabilities": "LD404",
+    "raw-scores": "LD404",
+    "wrong-axis": "LD404",
+    "axes-mixed": "LD401",
+    "lengths-wrong": "LD405",
+    "padding-counted": "LD409",
+    "decoder-blank": "LD410",
+}
+"""The finding that says what a check of the loss call saw, with the advice."""
+
 SIGNALS = (
     ("blank_share", "frames whose most likely output is the blank", True),
     ("blank_expected", "the same for one frame per token", True),
@@ -73,12 +86,12 @@ def _facts(view: View, facts: CTCFacts) -> list[str]:
         _blank(facts),
         f"The best output that ignores the input costs {numbers.significant(facts.trivial_loss)} nats per token."
         if facts.trivial_loss is not None else "",
-        *(sentence(text) for _, text in facts.checks),
+        *(sentence(text) for word, text in facts.checks if not view.diagnosis.finding(TOLD_BY.get(word, ""))),
         _too_short(view, facts),
         f"Target tokens that equal the blank: {numbers.count(facts.blank_in_targets)}."
-        if facts.blank_in_targets and facts.blank_in_targets.k else "",
+        if facts.blank_in_targets and facts.blank_in_targets.k and not view.diagnosis.finding("LD402") else "",
         f"Target tokens outside the output: {numbers.count(facts.out_of_range)}." if facts.out_of_range and facts.out_of_range.k else "",
-        f"Never emitted on validation: {never}{more}." if never else "",
+        f"Never emitted on validation: {never}{more}." if never and not view.diagnosis.finding("LD411") else "",
         _confused(view, facts),
         _mapping(facts),
     ]  # fmt: skip
@@ -112,6 +125,10 @@ def _blank(facts: CTCFacts) -> str:
 
 
 def _confused(view: View, facts: CTCFacts) -> str:
+    """The substitutions, where no table of confused tokens holds them."""
+    stage = view.history.last_stage("val")
+    if stage is not None and stage.confusions:
+        return ""
     pairs = (f"{view.label(c.target)} → {view.label(c.predicted)} ({c.count:,}×)" for c in facts.confused_tokens[:8])
     text = ", ".join(pairs)
     return f"Most frequent substitutions: {text}." if text else ""

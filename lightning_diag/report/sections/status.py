@@ -140,10 +140,15 @@ def _level(value: float, count: Count | None, course: _Course, sign: float, spre
 
 
 def _below(value: float, count: Count | None, other: float, of: Count | None, sign: float, spread: float) -> float:
-    """By how many standard errors of the difference a value is worse than another one; 0 where nothing tells the error."""
+    """By how many standard errors of the difference a value is worse than another one; 0 where nothing tells the error.
+
+    Of counts with the four added answers of Agresti and Caffo (2000), without which the error is too small near 0 and 1.
+    """
     error = spread
     if count is not None and of is not None and count.n and of.n:
-        pooled = (count.k + of.k) / (count.n + of.n)
+        pooled = (count.k + of.k + 2) / (
+            count.n + of.n + 4
+        )  # one more of each in both: 11 of 12 is no lower than 12 of 12
         error = math.sqrt(pooled * (1 - pooled) * (1 / count.n + 1 / of.n))
     return sign * (other - value) / error if error > 0 else 0.0
 

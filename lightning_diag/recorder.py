@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_diag.history import EpochRecord, Event, RunContext, RunHistory, StageRecord
-from lightning_diag.thinning import CLASS_ROWS, row_weight, thin
+from lightning_diag.thinning import CLASS_ROWS, SLACK, held, recorded, thin
 
 
 class Recorder:
@@ -16,15 +16,19 @@ class Recorder:
     Args:
         epochs: records of an earlier part of the run (a resume); they come first.
         context: what is known before the first epoch.
+        class_rows: class rows kept in full; beyond that see :mod:`lightning_diag.thinning`.
     """
 
-    def __init__(self, epochs: Iterable[EpochRecord] = (), context: RunContext | None = None) -> None:
+    def __init__(
+        self, epochs: Iterable[EpochRecord] = (), context: RunContext | None = None, class_rows: int = CLASS_ROWS
+    ) -> None:
         self.context = context or RunContext()
+        self.class_rows = class_rows
         self._epochs = list(epochs)
         self._values: dict[str, float] = {}
         self._stages: dict[str, StageRecord] = {}
         self._events: list[Event] = []
-        self._rows = sum(row_weight(stage) for record in self._epochs for stage in record.stages.values())
+        self._recorded, self._held = sum(map(recorded, self._epochs)), self._holds()
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the context."""
@@ -74,7 +78,11 @@ class Recorder:
         )
         self.drop()
         self._epochs.append(record)
-        self._thin(record)
+        self._recorded += recorded(record)
+        self._held += recorded(record)
+        if self._held > SLACK * self.class_rows:
+            self._epochs = list(self.history().epochs)
+            self._held = self._holds()
         return record
 
     def drop(self) -> None:
@@ -102,7 +110,8 @@ class Recorder:
 
     def history(self) -> RunHistory:
         """The history so far, without the running interval."""
-        return RunHistory(context=self.context, epochs=tuple(self._epochs))
+        history = RunHistory(context=self.context, epochs=tuple(self._epochs))
+        return thin(history, self.class_rows) if self._recorded > self.class_rows else history
 
     def running(self, epoch: int, step: int | None) -> EpochRecord | None:
         """The running interval as a record that is not closed yet (for a checkpoint); None when it is empty."""
@@ -117,11 +126,6 @@ class Recorder:
         self._values, self._stages = dict(record.values), dict(record.stages)
         self._events = list(record.events)
 
-    def _thin(self, record: EpochRecord) -> None:
-        """Keep the memory of per-class rows bounded; looked at only when they have grown by a quarter."""
-        self._rows += sum(map(row_weight, record.stages.values()))
-        if self._rows <= 1.25 * CLASS_ROWS:
-            return
-        self._epochs = list(thin(self.history()).epochs)
-        self._rows = sum(row_weight(stage) for kept in self._epochs for stage in kept.stages.values())
-        self.note("Per-class rows were thinned: the first, the best, the last and every k-th record keep theirs.")
+    def _holds(self) -> int:
+        """What the per-class rows in memory weigh."""
+        return sum(held(stage) for record in self._epochs for stage in record.stages.values())

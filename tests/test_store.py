@@ -14,8 +14,10 @@ from strategies import histories
 
 from lightning_diag.errors import RecordError
 from lightning_diag.history import ClassRow, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.recorder import Recorder
 from lightning_diag.store import append_context, append_epoch, history_to_lines, lines_to_history, read_history, reading
-from lightning_diag.thinning import kept_positions, thin
+from lightning_diag.store.columns import class_rows, confusions, matrix_rows
+from lightning_diag.thinning import kept_positions, notes, thin
 
 
 def epoch(number, **values):
@@ -170,19 +172,42 @@ def test_rows_are_kept_at_first_best_last_and_each_kth_epoch():
     read = lines_to_history(history_to_lines(history), class_rows=100)
     kept = [r.epoch for r in read.epochs if r.stages["val"].classes]
     assert kept == [0, *(e for e in range(8, 100, 8) if e < 37), 37, *range(40, 100, 8), 99]
-    assert "kept for" in read.context.notes[0]
-    assert thin(history, 100).epochs == read.epochs
+    assert thin(history, 100) == read
     assert thin(history) is history
+    assert notes(history) == ()
+    (told,) = notes(read)
+    assert told.startswith("per-class rows are kept for 15 of 100 epochs (the first, the best, the last")
+    assert told.endswith("the whole record would be 500 rows")
+    assert {r.stages["val"].thinned for r in read.epochs if r.epoch not in kept} == {5}
 
 
-def test_thinning_as_it_goes_equals_thinning_at_the_end():
-    for count in (3, 50, 333):
-        history = RunHistory(epochs=tuple(with_classes(i, accuracy=i % 17) for i in range(count)))
-        grown = RunHistory()
-        for record in history.epochs:
-            grown = thin(replace(grown, epochs=(*grown.epochs, record)), 60)
-        kept = [[bool(r.stages["val"].classes) for r in h.epochs] for h in (grown, thin(history, 60))]
-        assert kept[0] == kept[1]
+def mixed(number):
+    """Epochs differ in weight, in what they hold, and in which of them is the best."""
+    record = with_classes(number, classes=number % 4 + 2, accuracy=(7 * number) % 23)
+    stage = replace(record.stages["val"], matrix=((number,) * 4,) * 4 if number % 3 else ())
+    return replace(record, stages={"val": stage, "train": StageRecord(n=1)} if number % 5 else {})
+
+
+@pytest.mark.parametrize("make", [lambda i: with_classes(i, accuracy=i % 17), mixed])
+def test_thinning_as_it_goes_equals_thinning_at_the_end_and_what_a_file_or_a_checkpoint_gives(make):
+    grown, recorder, resumed = RunHistory(), Recorder(class_rows=60), Recorder(class_rows=60)
+    epochs = tuple(make(i) for i in range(130))
+    for count, record in enumerate(epochs, start=1):
+        whole = thin(RunHistory(epochs=epochs[:count]), 60)
+        grown = thin(replace(grown, epochs=(*grown.epochs, record)), 60)
+        for each in (recorder, resumed):
+            each.values(record.values)
+            for name, stage in record.stages.items():
+                each.stage(name, stage)
+            each.close(record.epoch, record.step)
+        if count % 7 == 0:  # a checkpoint, and a run that goes on from it
+            lines = history_to_lines(RunHistory(epochs=resumed.epochs))
+            resumed = Recorder(lines_to_history(lines, class_rows=60).epochs, class_rows=60)
+        assert grown == whole
+        assert recorder.history() == whole
+        assert resumed.history() == whole
+        assert lines_to_history(history_to_lines(RunHistory(epochs=epochs[:count])), class_rows=60) == whole
+    assert sum(bool(record.stages and record.stages["val"].classes) for record in recorder.epochs) < 30
 
 
 @given(st.lists(st.integers(0, 50), max_size=60), st.integers(1, 500))
@@ -193,10 +218,51 @@ def test_kept_positions_hold_the_ends_and_the_limit(weights, limit):
         assert sum(weights[i] for i in kept) <= limit + weights[0] + weights[-1]
 
 
-def test_large_int_class_rows_survive():
-    rows = (ClassRow(index=0, support=2**40, predicted=2**62, correct=1),)
+@pytest.mark.parametrize("support", [1, 2**15, 2**31, 2**40, 2**63 - 1])
+@pytest.mark.parametrize("predicted", [2**62, 2**63 - 1, None])
+def test_large_int_class_rows_survive(support, predicted):
+    rows = (ClassRow(index=0, support=support, predicted=predicted, correct=1),)
     history = RunHistory(epochs=(EpochRecord(epoch=0, stages={"val": StageRecord(n=1, classes=rows)}),))
     assert lines_to_history(history_to_lines(history)) == history
+
+
+NOT_INTEGERS = ["1.0", "1e3", "-1", "+1", "1_0", "\u0661", "nan", "", " ", "x", "0x1", "1,2", "\ud800", str(2**63)]
+
+
+@pytest.mark.parametrize("bad", [*NOT_INTEGERS, "9" * 30, "9" * 9000, "1  2", " 1", "1 ", "1\t2", "\x001"])
+def test_only_columns_of_integers_are_read(bad):
+    """numpy's own reading of text takes a blank for 0, stops at a letter and cuts 2**63 off."""
+    size = 2 if len(bad.split()) == 2 else 1
+    good = " ".join("1" * size)
+    for at in (0, 1, 2, 3):
+        if (at, bad) != (2, ""):  # (`predicted` that is not known)
+            with pytest.raises(RecordError):
+                class_rows(";".join(bad if i == at else good for i in range(4)))
+    for at in (0, 1, 2):
+        with pytest.raises(RecordError):
+            confusions(";".join(bad if i == at else good for i in range(3)))
+    with pytest.raises(RecordError):
+        matrix_rows(f"1 1;1 {bad}")
+
+
+@given(st.lists(st.lists(st.integers(0, 2**63 - 1), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_columns_are_read_as_python_reads_them(rows):
+    text = ";".join(" ".join(map(str, column)) for column in zip(*rows, strict=True))
+    assert [(c.target, c.predicted, c.count) for c in confusions(text)] == [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("stage", ['"classes":"0;%s;1;0"', '"matrix":"%s"', '"classes":"%s"'])
+def test_text_that_is_longer_than_its_rows_can_be_is_not_held(stage):
+    """It weighs one row: a thousand lines of 32 MB would be kept."""
+    line = '{"type":"epoch","epoch":%d,"stages":{"val":{"n":1,' + stage % ("0" * 1000 + "1") + "}}}"
+    with pytest.raises(RecordError, match="line 1: class rows or a confusion matrix"):
+        lines_to_history([line % i for i in range(3)])
+
+
+def test_a_negative_weight_cannot_lift_the_limit():
+    line = '{"type":"epoch","epoch":1,"stages":{"val":{"n":1,"thinned":-5}}}'
+    with pytest.raises(RecordError, match="thinned"):
+        lines_to_history([line])
 
 
 _WRITER = """

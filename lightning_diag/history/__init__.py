@@ -24,22 +24,13 @@ from lightning_diag.history.context import (
     StopSettings,
     Target,
 )
+from lightning_diag.history.counts import ClassRow, Confusion, Count, GroupRow
 from lightning_diag.history.data import DataFacts, SplitFacts
-from lightning_diag.history.epochs import (
-    ClassRow,
-    Confusion,
-    Count,
-    EpochRecord,
-    Event,
-    GroupRow,
-    Outcomes,
-    Paired,
-    Sample,
-    StageRecord,
-)
+from lightning_diag.history.epochs import EpochRecord, Event, Outcomes, Paired, Sample, StageRecord
 from lightning_diag.history.model import BlockFacts, BlockShare, ModelFacts, OptimFacts, PretrainFacts
 from lightning_diag.history.run import RunHistory, Series, usual_series
 from lightning_diag.history.signals import SIGNALS
+from lightning_diag.history.tables import ClassRows, Confusions, Matrix
 
 SCHEMA_VERSION = 1
 
@@ -52,13 +43,16 @@ __all__ = [
     "CTCFacts",
     "CaptureFacts",
     "ClassRow",
+    "ClassRows",
     "Confusion",
+    "Confusions",
     "Count",
     "DataFacts",
     "EpochRecord",
     "Event",
     "GroupRow",
     "MappingTest",
+    "Matrix",
     "ModelFacts",
     "OptimFacts",
     "Outcomes",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lightning_diag.history.counts import Confusion, Count
 from lightning_diag.history.data import DataFacts
-from lightning_diag.history.epochs import Confusion, Count, Outcomes, Sample
+from lightning_diag.history.epochs import Outcomes, Sample
 from lightning_diag.history.model import ModelFacts, OptimFacts, PretrainFacts
 
 

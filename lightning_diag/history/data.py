@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_diag.history.epochs import Count
+from lightning_diag.history.counts import Count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,79 +1,12 @@
-"""What one epoch measured: counts, classes, stages, samples and events."""
+"""What one epoch measured: stages, samples and events."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, kw_only=True, order=True, slots=True)
-class Count:
-    """``k`` of ``n``: a rate that remembers how much it rests on."""
-
-    k: int
-    n: int
-
-    def __post_init__(self) -> None:
-        if self.n < 0 or not 0 <= self.k <= self.n:
-            raise ValueError(f"Count(k={self.k}, n={self.n}): expected 0 <= k <= n")
-
-    @property
-    def rate(self) -> float:
-        """``k / n``; NaN for ``n == 0``."""
-        return self.k / self.n if self.n else math.nan
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClassRow:
-    """One class in one evaluation, as counts.
-
-    Attributes:
-        index: class index in the target.
-        support: samples (positions) whose target is this class.
-        predicted: samples that were predicted as this class; None where only the recall of the class was recorded.
-        correct: samples of this class that were predicted as this class.
-    """
-
-    index: int
-    support: int
-    predicted: int | None
-    correct: int
-
-    @property
-    def recall(self) -> Count:
-        """Correct of support."""
-        return Count(k=self.correct, n=self.support)
-
-    @property
-    def precision(self) -> Count | None:
-        """Correct of predicted; None where that is not known."""
-        return None if self.predicted is None else Count(k=self.correct, n=self.predicted)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall; NaN without support and predictions, or where these are not known."""
-        if self.predicted is None:
-            return math.nan
-        total = self.support + self.predicted
-        return 2 * self.correct / total if total else math.nan
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Confusion:
-    """How often ``target`` was predicted as ``predicted`` (off the diagonal, largest first in a record)."""
-
-    target: int
-    predicted: int
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupRow:
-    """Accuracy of one group of samples (a demographic, a writer, a site)."""
-
-    group: str
-    correct: Count
+from lightning_diag.history.counts import Count, GroupRow
+from lightning_diag.history.tables import ClassRows, Confusions, Matrix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,24 +16,36 @@ class StageRecord:
     Attributes:
         n: samples (for dense tasks: positions that count) the metrics rest on.
         correct: accuracy as a count; None where the task has none.
-        classes: one row per class; empty where thinned or where the task has no classes.
+        classes: one row per class; empty where thinned or where the task has no classes. Any sequence of
+            :class:`ClassRow` may be given; it is kept as a compact table, and so are confusions and matrix.
         confusions: most frequent confusions, largest first, bounded.
         matrix: full confusion matrix, rows are targets; only up to 64 classes, else empty.
         groups: per-group accuracy, where ``groups=`` was given.
         paired: paired comparison of this evaluation with the best one so far; None where samples are not paired.
         complete: False when the evaluation did not cover the whole loader (``limit_*_batches``, a torn epoch).
         padded: samples that a distributed sampler repeated to make the ranks even.
+        thinned: weight of the class rows and the matrix that were left out, the run being long
+            (:mod:`lightning_diag.thinning`); 0 where they are here.
     """
 
     n: int
     correct: Count | None = None
-    classes: tuple[ClassRow, ...] = ()
-    confusions: tuple[Confusion, ...] = ()
-    matrix: tuple[tuple[int, ...], ...] = ()
+    classes: ClassRows = field(default_factory=ClassRows)
+    confusions: Confusions = field(default_factory=Confusions)
+    matrix: Matrix = field(default_factory=Matrix)
     groups: tuple[GroupRow, ...] = ()
     paired: Paired | None = None
     complete: bool = True
     padded: int = 0
+    thinned: int = 0
+
+    def __post_init__(self) -> None:
+        if self.thinned < 0:
+            raise ValueError(f"StageRecord(thinned={self.thinned}): expected 0 or more")
+        for name, kind in (("classes", ClassRows), ("confusions", Confusions), ("matrix", Matrix)):
+            rows = getattr(self, name)
+            if not isinstance(rows, kind):
+                object.__setattr__(self, name, kind.of(rows))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

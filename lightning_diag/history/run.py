@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lightning_diag.history.context import Baseline, RunContext
-from lightning_diag.history.epochs import Count, EpochRecord, StageRecord
+from lightning_diag.history.counts import Count
+from lightning_diag.history.epochs import EpochRecord, StageRecord
 
 USUAL = (("val/acc", "max"), ("ctc/val/ter", "min"), ("val/loss", "min"))
 """(signal, mode) by which a run is judged where the user names none, the leading one first."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_diag.history import ClassRow, Count, CTCFacts, MappingTest, Sample, StageRecord
+from lightning_diag.history import ClassRows, Confusions, Count, CTCFacts, MappingTest, Sample, StageRecord
 from lightning_diag.metrics.ctc_checks import CallChecks, Check
 from lightning_diag.metrics.ctc_edits import Decoded, pick_samples, text_errors
 from lightning_diag.metrics.ctc_frames import Lengths, ctc_call
@@ -175,16 +175,16 @@ class CTCCollector:
             n=self._fresh["decoded"],
             correct=Count(k=self._fresh["exact"], n=self._fresh["decoded"]),
             classes=self._class_rows(),
-            confusions=self.metric.kept.errors.most_confused(),
+            confusions=Confusions.of(self.metric.kept.errors.most_confused()),
         )
 
-    def _class_rows(self) -> tuple[ClassRow, ...]:
+    def _class_rows(self) -> ClassRows:
         """One row per token that occurs, where there are few; only where support and matches rest on the same lines."""
         support, emitted, correct = self._tokens
         used = [i for i in range(len(support)) if support[i] or emitted[i]]
         if self._reading["keep_lines"] is not None or len(used) > MOST_CLASS_ROWS:
-            return ()
-        return tuple(ClassRow(index=i, support=support[i], predicted=emitted[i], correct=correct[i]) for i in used)
+            return ClassRows()
+        return ClassRows.of_numbers([(i, support[i], emitted[i], correct[i]) for i in used])
 
     def never_emitted(self) -> tuple[int, ...]:
         """Tokens that occur in the references of the last evaluation and were never emitted."""

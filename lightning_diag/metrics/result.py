@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lightning_diag.history import ClassRow, Confusion, Count, GroupRow, Paired, StageRecord
+from lightning_diag.history import ClassRows, Confusions, Count, GroupRow, Matrix, Paired, StageRecord
 
 MATRIX_CLASSES = 64
 """Up to this many classes a record carries the full confusion matrix (4,096 counts per evaluation)."""
@@ -118,37 +118,30 @@ class StageResult:
         )
         return self.values(), record
 
-    def _class_rows(self) -> tuple[ClassRow, ...]:
+    def _class_rows(self) -> ClassRows:
         if not self.n:
-            return ()
+            return ClassRows()
         kept = np.arange(self.classes)
         if self.classes > ROW_CLASSES:
             seen = self.support + self.predicted
             kept = np.sort(np.argsort(-seen, kind="stable")[:ROW_CLASSES])
             kept = kept[seen[kept] > 0]
-        columns = (kept, self.support[kept], self.predicted[kept], self.hits[kept])
-        return tuple(
-            ClassRow(index=i, support=s, predicted=p, correct=k)
-            for i, s, p, k in zip(*(c.tolist() for c in columns), strict=True)
-        )
+        return ClassRows.of_numbers(np.stack((kept, self.support[kept], self.predicted[kept], self.hits[kept]), axis=1))
 
-    def _confusions(self) -> tuple[Confusion, ...]:
+    def _confusions(self) -> Confusions:
         if self.table is None:
-            return ()
+            return Confusions()
         off = self.table.copy()
         np.fill_diagonal(off, 0)
         flat = off.ravel()
         order = np.argsort(-flat, kind="stable")[:CONFUSIONS]
-        return tuple(
-            Confusion(target=int(i) // self.classes, predicted=int(i) % self.classes, count=int(flat[i]))
-            for i in order
-            if flat[i] > 0
-        )
+        order = order[flat[order] > 0]
+        return Confusions.of_numbers(np.stack((order // self.classes, order % self.classes, flat[order]), axis=1))
 
-    def _matrix(self) -> tuple[tuple[int, ...], ...]:
+    def _matrix(self) -> Matrix:
         if self.table is None or not self.n or self.classes > MATRIX_CLASSES:
-            return ()
-        return tuple(tuple(row) for row in self.table.tolist())
+            return Matrix()
+        return Matrix.of_numbers(self.table)
 
 
 def _ratio(part: Ints, whole: Ints) -> Floats:

@@ -10,6 +10,7 @@ from lightning_diag.history import RunHistory
 from lightning_diag.readers.building import Told
 from lightning_diag.readers.log import ReadReport
 from lightning_diag.store import read_history
+from lightning_diag.thinning import notes
 
 
 def read_own(path: Path, told: Told, which: str | None = None) -> tuple[RunHistory, ReadReport]:
@@ -34,5 +35,5 @@ def read_own(path: Path, told: Told, which: str | None = None) -> tuple[RunHisto
         val=replace(context.data.val, size=context.data.val.size or told.n_val),
     )
     history = replace(history, context=replace(context, data=data, classes=context.classes or told.classes))
-    notes = (*([which] if which else []), *(note for note in context.notes if "record" in note))
-    return told.completed(history), ReadReport(kind="lightning_diag record", path=str(path), notes=notes)
+    told_of = (*([which] if which else []), *(note for note in notes(history) if "record" in note))
+    return told.completed(history), ReadReport(kind="lightning_diag record", path=str(path), notes=told_of)

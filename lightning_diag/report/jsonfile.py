@@ -22,6 +22,7 @@ from lightning_diag.report.sections.epochs import TELLING, thinned
 from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, interval
 from lightning_diag.rules.best_weights import baseline_value
+from lightning_diag.thinning import notes
 
 _T = TypeVar("_T")
 VALUES = 4000
@@ -54,7 +55,7 @@ def report_entry(history: RunHistory, diagnosis: Diagnosis) -> ReportEntry:
         moments=_moments(view),
         epochs=_epochs(view, left_out),
         stages=_stages(view, left_out),
-        context=_bounded(history.context, left_out),
+        context=_bounded(replace(history.context, notes=notes(history)), left_out),
         left_out=left_out,
     )
 
@@ -146,9 +147,9 @@ def _stage(epoch: int, record: StageRecord, path: str, left_out: dict[str, int])
     return StageEntry(
         epoch=epoch,
         n=record.n,
-        classes=_cut(record.classes, f"{path}.classes", left_out),
-        confusions=_cut(record.confusions, f"{path}.confusions", left_out),
-        matrix=record.matrix,
+        classes=_cut(tuple(record.classes), f"{path}.classes", left_out),
+        confusions=_cut(tuple(record.confusions), f"{path}.confusions", left_out),
+        matrix=tuple(record.matrix),
         groups=_cut(record.groups, f"{path}.groups", left_out),
     )
 

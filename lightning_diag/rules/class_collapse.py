@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import ClassRow, RunHistory
+from lightning_diag.history import ClassRows, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import NO_ANSWERS
 from lightning_diag.words import percent
@@ -71,7 +71,7 @@ class ClassCollapse(Rule):
         )
 
 
-def _rows(history: RunHistory) -> tuple[ClassRow, ...]:
+def _rows(history: RunHistory) -> ClassRows:
     """Rows of the last evaluation that has them."""
     return next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
 

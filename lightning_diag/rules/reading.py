@@ -12,7 +12,7 @@ from statistics import median
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
-from lightning_diag.history import ClassRow, Count, PretrainFacts, RunHistory, Series
+from lightning_diag.history import ClassRows, Count, PretrainFacts, RunHistory, Series
 from lightning_diag.words import number, of, percent
 
 ALPHA = 0.01
@@ -78,8 +78,10 @@ def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
     if facts.class_counts:
         return facts.class_counts
     record = history.last_stage(stage)
-    rows = sorted(record.classes, key=lambda row: row.index) if record else []
-    return tuple(row.support for row in rows)
+    if record is None or not record.classes:
+        return ()
+    index, support, *_ = record.classes.columns()
+    return tuple(count for _, count in sorted(zip(index, support, strict=True), key=lambda pair: pair[0]))
 
 
 def trivial_loss(history: RunHistory) -> float | None:
@@ -134,22 +136,21 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
 
 def _association(history: RunHistory, stage: str) -> float:
     """p-value that the last answers by class have nothing to do with the labels; 1 where classes were not counted."""
-    rows = _last_rows(history, stage)
-    return statistics.association(_cells(rows)) if _partition(rows) else 1.0
+    cells = _cells(_last_rows(history, stage))
+    return statistics.association(cells) if cells else 1.0
 
 
-def _last_rows(history: RunHistory, stage: str) -> tuple[ClassRow, ...]:
-    return next((record.classes for _, record in reversed(history.stage(stage)) if record.classes), ())
+def _last_rows(history: RunHistory, stage: str) -> ClassRows:
+    return next((record.classes for _, record in reversed(history.stage(stage)) if record.classes), ClassRows())
 
 
-def _partition(rows: Sequence[ClassRow]) -> bool:
-    """Whether each sample has one label and one answer (not so with several labels per sample)."""
-    answers = [row.predicted for row in rows if row.predicted is not None]
-    return bool(rows) and len(answers) == len(rows) and sum(answers) == sum(row.support for row in rows)
-
-
-def _cells(rows: Sequence[ClassRow]) -> list[tuple[int, int, int]]:
-    return [(row.support, row.predicted or 0, row.correct) for row in rows]
+def _cells(rows: ClassRows) -> list[tuple[int, int, int]]:
+    """(support, predicted, correct) of each class; none unless each sample has one label and one answer."""
+    if not rows:
+        return []
+    _, support, predicted, correct = rows.columns()
+    single = -1 not in predicted and sum(predicted) == sum(support)
+    return list(zip(support, predicted, correct, strict=True)) if single else []
 
 
 AGREEMENT = 0.1
@@ -161,9 +162,9 @@ def _dense_learned(history: RunHistory, stage: str) -> bool | None:
 
     Cohen's kappa of the last answers by class, else the errors against those of always naming the largest class.
     """
-    rows = _last_rows(history, stage)
-    if _partition(rows):
-        return statistics.kappa(_cells(rows)) >= AGREEMENT
+    cells = _cells(_last_rows(history, stage))
+    if cells:
+        return statistics.kappa(cells) >= AGREEMENT
     best, rate = best_count(history, stage), trivial_rate(history, stage)
     return None if best is None or rate is None else 1 - best[1].rate < (1 - AGREEMENT) * (1 - rate)
 
@@ -188,9 +189,9 @@ def first_sight(history: RunHistory) -> tuple[int, Count, float] | None:
         return None  # (a resume that restored the history has kept the first epoch)
     epoch, count = found[0]
     p_values = [statistics.binomial(count, rate, "greater")]
-    record = history.stage("train")[0][1]
-    if _partition(record.classes):
-        p_values.append(statistics.association(_cells(record.classes)))
+    cells = _cells(history.stage("train")[0][1].classes)
+    if cells:
+        p_values.append(statistics.association(cells))
     return epoch, count, statistics.corrected(min(p_values), len(p_values))
 
 

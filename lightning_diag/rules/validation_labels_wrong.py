@@ -43,7 +43,7 @@ class ValidationLabelsWrong(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        matrix = next((r.matrix for _, r in reversed(history.stage("val")) if r.matrix), ())
+        matrix = next((tuple(r.matrix) for _, r in reversed(history.stage("val")) if r.matrix), ())
         found = (self._mapped(history, matrix) if matrix else None) or self._unrelated(history)
         if found is None and not matrix:
             raise CannotTellError(NOT_IN_LOGS if history.foreign else NO_MATRIX)

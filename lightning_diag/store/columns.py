@@ -1,4 +1,4 @@
-"""Per-class rows and matrices as columns of integers in a string.
+"""Per-class rows, confusions and matrices as columns of integers in a string.
 
 A JSON parser passes over a string a hundred times faster than over a list of small objects, and in a long run most of
 these columns are thinned away before anybody looks at them.
@@ -6,20 +6,20 @@ these columns are thinned away before anybody looks at them.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import repeat
-from operator import le
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from lightning_diag.errors import RecordError
-from lightning_diag.history import ClassRow, Confusion, StageRecord
+from lightning_diag.history import ClassRows, Confusions, Matrix, StageRecord
+from lightning_diag.history.tables import MAX_INT
+from lightning_diag.thinning import weight
 
-_T = TypeVar("_T")
-MAX_INT = 2**63 - 1
-SHARED = 2**16
-"""Different integers that are kept to be shared (8 MB)."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_OURS = b"0123456789 "
+_LONGEST = len(str(MAX_INT)) + 1
 
 
 def pack(stage: StageRecord) -> dict[str, str]:
@@ -29,110 +29,108 @@ def pack(stage: StageRecord) -> dict[str, str]:
     """
     packed = {}
     if stage.classes:
-        columns = zip(*((r.index, r.support, r.predicted, r.correct) for r in stage.classes), strict=True)
-        packed["classes"] = ";".join("" if None in column else " ".join(map(str, column)) for column in columns)
+        columns = stage.classes.columns()
+        packed["classes"] = ";".join("" if -1 in column else " ".join(map(str, column)) for column in columns)
     if stage.confusions:
-        columns = zip(*((c.target, c.predicted, c.count) for c in stage.confusions), strict=True)
-        packed["confusions"] = ";".join(" ".join(map(str, column)) for column in columns)
+        packed["confusions"] = ";".join(" ".join(map(str, column)) for column in stage.confusions.columns())
     if stage.matrix:
         packed["matrix"] = ";".join(" ".join(map(str, row)) for row in stage.matrix)
     return packed
 
 
-def packed_weight(packed: Mapping[str, tuple[str, str]]) -> int:
-    """Rows in the packed text, as :func:`lightning_diag.thinning.row_weight` counts them."""
-    rows = sum(classes.partition(";")[0].count(" ") + 1 for classes, _ in packed.values() if classes)
-    return rows + sum((matrix.count(" ") + matrix.count(";") + 1) // 8 for _, matrix in packed.values() if matrix)
+class Packed(NamedTuple):
+    """Class rows and matrix of an evaluation as text, and what they weigh (:mod:`lightning_diag.thinning`)."""
+
+    classes: str
+    matrix: str
+    weight: int
+
+    @classmethod
+    def of(cls, classes: str, matrix: str) -> Packed:
+        """These texts, which are not read yet.
+
+        Raises:
+            RecordError: a text is longer than that many integers can be, and would be held without being counted.
+        """
+        rows = classes.partition(";")[0].count(" ") + 1 if classes else 0
+        cells = matrix.count(" ") + matrix.count(";") + 1 if matrix else 0
+        if len(classes) > 4 * rows * _LONGEST or len(matrix) > cells * _LONGEST:
+            raise RecordError("class rows or a confusion matrix are not columns of integers of 64 bits")
+        return cls(classes, matrix, weight(4 * rows + cells))
 
 
-def class_rows(text: str) -> tuple[ClassRow, ...]:
+def class_rows(text: str) -> ClassRows:
     """The rows that ``text`` packs.
 
     Raises:
         RecordError: it packs none.
     """
     if not text:
-        return ()
+        return ClassRows()
+    columns = text.split(";")
+    known = columns[2:3] != [""]
     try:
-        texts = text.split(";")
-        index, support, predicted, correct = *map(_repeated, texts[:2]), *map(_integers, texts[2:])
-        if not (all(map(le, correct, support)) and all(map(le, correct, predicted or support))):
-            raise RecordError("a class row counts more correct than there are, or than were predicted")
-        known: Sequence[int | None] = predicted or [None] * len(index)
-        return _filled(ClassRow, ("index", "support", "predicted", "correct"), (index, support, known, correct))
+        table = _integers(columns if known else [*columns[:2], *columns[3:]], 4 if known else 3)
     except ValueError as error:
         raise RecordError("class rows are not four columns of integers of the same length") from error
+    if (table[-1] > table[1:-1].min(axis=0)).any():
+        raise RecordError("a class row counts more correct than there are, or than were predicted")
+    if known:
+        return ClassRows.of_numbers(table.T)
+    import numpy as np
+
+    return ClassRows.of_numbers(np.insert(table, 2, -1, axis=0).T)
 
 
-def confusions(text: str) -> tuple[Confusion, ...]:
+def confusions(text: str) -> Confusions:
     """The confusions that ``text`` packs.
 
     Raises:
         RecordError: it packs none.
     """
     try:
-        columns = [_integers(column) for column in text.split(";")]
-        return _filled(Confusion, ("target", "predicted", "count"), columns)
+        return Confusions.of_numbers(_integers(text.split(";"), 3).T)
     except ValueError as error:
         raise RecordError("confusions are not three columns of integers of the same length") from error
 
 
-def matrix_rows(text: str) -> tuple[tuple[int, ...], ...]:
+def matrix_rows(text: str) -> Matrix:
     """The matrix that ``text`` packs.
 
     Raises:
         RecordError: it packs none.
     """
+    if not text:
+        return Matrix()
+    rows = text.split(";")
     try:
-        rows = tuple(tuple(_integers(row)) for row in text.split(";")) if text else ()
+        return Matrix.of_numbers(_integers(rows, len(rows[0].split())))
     except ValueError as error:
-        raise RecordError("a confusion matrix is not rows of integers") from error
-    if any(len(row) != len(rows) for row in rows):
-        raise RecordError("a confusion matrix has not as many rows of integers as columns")
-    return rows
+        raise RecordError("a confusion matrix is not as many rows of integers as columns") from error
 
 
-def _filled(kind: type[_T], names: Sequence[str], columns: Sequence[Sequence[int | None]]) -> tuple[_T, ...]:
-    """Objects of a slotted dataclass whose fields are the columns.
+def _integers(texts: Sequence[str], count: int) -> NDArray[np.int64]:
+    """The integers of ``count`` texts of the same length, of shape ``(count, length)``.
 
-    The constructor of a frozen dataclass takes a microsecond, and a long run has a million rows: their slots are filled
-    column by column instead.
+    numpy reads them ten times faster than ``int``, but takes a blank for 0, stops at anything else and cuts off at 64
+    bits; so each of these is looked for.
 
     Raises:
-        ValueError: there is not one column for each field, or they differ in length.
+        ValueError: there are more or fewer texts, they differ in length, or one holds anything but integers from 0 to
+            2**63 - 1 with one blank between.
     """
-    if len({len(column) for column in columns}) != 1:
-        raise ValueError("the columns differ in length")
-    rows = list(map(object.__new__, repeat(kind, len(columns[0]))))
-    for name, column in zip(names, columns, strict=True):
-        deque(map(getattr(kind, name).__set__, rows, column), maxlen=0)
-    return tuple(rows)
+    import numpy as np
 
-
-class _Integers(dict[str, int]):
-    """Integers by their text: counts repeat, and a shared object takes no room."""
-
-    def __missing__(self, text: str) -> int:
-        number = int(text)
-        if not 0 <= number <= MAX_INT:
-            raise ValueError("out of range")
-        if len(self) < SHARED:
-            self[text] = number
-        return number
-
-
-_NUMBERS = _Integers()
-
-
-def _integers(text: str) -> list[int]:
-    return list(map(_NUMBERS.__getitem__, text.split()))
-
-
-@lru_cache(maxsize=8)
-def _same(text: str) -> list[int]:
-    return _integers(text)
-
-
-def _repeated(text: str) -> list[int]:
-    """The integers of a column that is the same in one epoch after another: the numbers of the classes, their support."""
-    return _same(text) if len(text) < SHARED else _integers(text)
+    blanks, text = texts[0].count(" "), " ".join(texts)
+    if (
+        len(texts) != count
+        or any(other.count(" ") != blanks for other in texts)
+        or text.encode().translate(None, _OURS)
+    ):
+        raise ValueError("expected columns of digits and blanks, all of one length")
+    numbers = np.fromstring(text, np.int64, sep=" ")
+    if numbers.size != count * (blanks + 1):
+        raise ValueError("expected one blank between two numbers")
+    if numbers.max() == MAX_INT and max(map(int, text.split())) > MAX_INT:
+        raise ValueError("expected integers of 64 bits")
+    return numbers.reshape(count, -1)

@@ -12,19 +12,18 @@ from typing import Any, BinaryIO
 from lightning_diag.errors import RecordError
 from lightning_diag.garbage import without_collections
 from lightning_diag.history import SCHEMA_VERSION, EpochRecord, RunContext, RunHistory, StageRecord
-from lightning_diag.store.columns import MAX_INT, class_rows, confusions, matrix_rows, packed_weight
+from lightning_diag.history.tables import MAX_INT
+from lightning_diag.store.columns import Packed, class_rows, confusions, matrix_rows
 from lightning_diag.store.writing import adapter
-from lightning_diag.thinning import CLASS_ROWS, kept_positions
+from lightning_diag.thinning import CLASS_ROWS, SLACK, kept_epochs, recorded, without_rows
 
 MAX_LINE = 32 * 1024 * 1024
 """Longest line that is read, in bytes: 100,000 classes in two stages take about 4 MB."""
 MAX_BYTES = 256 * 1024 * 1024
 """Most bytes read from one record, class columns not counted; 10,000 epochs of 40 scalars take about 10 MB."""
 
-_Packed = dict[str, tuple[str, str]]  # stage -> (class columns, matrix)
+_Stages = dict[str, Packed]
 _BLANK = b"\0 \t\r\n"
-_TEXT_ROWS = 2.5
-"""Times the rows that are kept as objects are held as text, which takes an eighth of the room, until some are dropped."""
 
 
 def read_history(path: str | os.PathLike[str]) -> RunHistory:
@@ -78,8 +77,8 @@ class _Reader:
     class_rows: int
     context: RunContext | None = None
     records: list[EpochRecord] = field(default_factory=list)
-    packed: list[_Packed] = field(default_factory=list)
-    weights: list[int] = field(default_factory=list)
+    packed: list[_Stages] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)  # before any rows were left out
     notes: list[str] = field(default_factory=list)
     new_fit: bool = False
     size: int = 0
@@ -115,7 +114,7 @@ class _Reader:
 
     def _add_epoch(self, payload: dict[str, Any], size: int) -> None:
         packed = _take_packed(payload)
-        self.size += size - sum(len(a) + len(b) for a, b in packed.values())
+        self.size += size - sum(len(text.classes) + len(text.matrix) for text in packed.values())
         if self.size > MAX_BYTES:
             raise RecordError(f"the record is larger than {MAX_BYTES >> 20} MiB")
         _check_numbers(payload)
@@ -125,14 +124,15 @@ class _Reader:
             self._note_unknown(payload["stages"][name], StageRecord)
         self._append(record, packed)
 
-    def _append(self, record: EpochRecord, packed: _Packed) -> None:
+    def _append(self, record: EpochRecord, packed: _Stages) -> None:
         if self.new_fit:
             self._discard_from(record)
         self.records.append(record)
         self.packed.append(packed)
-        self.weights.append(packed_weight(packed))
-        self.held += self.weights[-1]
-        if self.held > _TEXT_ROWS * self.class_rows:
+        holds = sum(text.weight for text in packed.values())
+        self.weights.append(holds + recorded(record))
+        self.held += holds
+        if self.held > SLACK * self.class_rows:
             self._thin()
 
     def _discard_from(self, first: EpochRecord) -> None:
@@ -141,13 +141,20 @@ class _Reader:
         kept = next((i for i, r in enumerate(self.records) if _not_before(r, first)), len(self.records))
         for column in (self.records, self.packed, self.weights):
             del column[kept:]
+        self.held = self._holds()
 
     def _thin(self) -> None:
-        best = RunHistory(context=self.context or RunContext(), epochs=tuple(self.records)).best_record()
-        always = [i for i, record in enumerate(self.records) if record is best]
-        kept = kept_positions(self.weights, always, self.class_rows)
-        self.packed = [p if i in kept else {} for i, p in enumerate(self.packed)]
-        self.held = sum(w for w, p in zip(self.weights, self.packed, strict=True) if p)
+        history = RunHistory(context=self.context or RunContext(), epochs=tuple(self.records))
+        kept = kept_epochs(history, self.weights, self.class_rows)
+        for i in (i for i, packed in enumerate(self.packed) if packed and i not in kept):
+            stages = self.records[i].stages
+            thinned = {name: without_rows(stages[name], text.weight) for name, text in self.packed[i].items()}
+            self.records[i] = replace(self.records[i], stages={**stages, **thinned})
+            self.packed[i] = {}
+        self.held = self._holds()
+
+    def _holds(self) -> int:
+        return sum(text.weight for packed in self.packed for text in packed.values())
 
     def _note(self, text: str) -> None:
         if text not in self.notes and len(self.notes) < 20:
@@ -164,13 +171,21 @@ class _Reader:
             raise RecordError("there is no line of a record in it")
         if sum(self.weights) > self.class_rows:
             self._thin()
-            kept = sum(1 for p in self.packed if p)
-            self._note(f"per-class rows are kept for {kept} of {len(self.records)} epochs, the record being long")
         context = self.context or RunContext()
         if self.notes:
             context = replace(context, notes=(*context.notes, *self.notes))
         with without_collections():
-            return RunHistory(context=context, epochs=tuple(map(_unpacked, self.records, self.packed)))
+            return RunHistory(context=context, epochs=tuple(self._unpacked()))
+
+    def _unpacked(self) -> Iterator[EpochRecord]:
+        """The records with their rows and matrices; each text is let go when it is read."""
+        for at, record in enumerate(self.records):
+            packed, self.packed[at] = self.packed[at], {}
+            stages = {
+                name: replace(record.stages[name], classes=class_rows(text.classes), matrix=matrix_rows(text.matrix))
+                for name, text in packed.items()
+            }
+            yield replace(record, stages={**record.stages, **stages}) if stages else record
 
 
 @cache
@@ -205,7 +220,7 @@ def _parse(number: int, text: bytes) -> dict[str, Any] | None:
     return payload
 
 
-def _take_packed(payload: dict[str, Any]) -> _Packed:
+def _take_packed(payload: dict[str, Any]) -> _Stages:
     """Take class rows and matrices out of the payload, as they are; the few confusions are unpacked where they stand."""
     stages = payload.get("stages")
     if not isinstance(stages, dict):
@@ -216,19 +231,11 @@ def _take_packed(payload: dict[str, Any]) -> _Packed:
             columns = stage.pop("classes", ""), stage.pop("matrix", "")
             if not all(isinstance(column, str) for column in columns):
                 raise RecordError(f"stage {name[:40]!r}: expected class rows and matrix as text columns")
-            packed[name] = columns
+            if any(columns):
+                packed[name] = Packed.of(*columns)
             if isinstance(stage.get("confusions"), str):
                 stage["confusions"] = confusions(stage["confusions"])
-    return {name: columns for name, columns in packed.items() if any(columns)}
-
-
-def _unpacked(record: EpochRecord, packed: _Packed) -> EpochRecord:
-    if not packed:
-        return record
-    stages = dict(record.stages)
-    for name, (classes, matrix) in packed.items():
-        stages[name] = replace(stages[name], classes=class_rows(classes), matrix=matrix_rows(matrix))
-    return replace(record, stages=stages)
+    return packed
 
 
 def _check_numbers(value: dict[str, Any] | list[Any]) -> None:

@@ -50,8 +50,8 @@ def recall(view: View) -> Figure | None:
     rows = _rows(kept[-1][1])
     if len(rows) < 2:
         return None
-    table = [{row.index: row for row in stage.classes} for _, stage in columns]
-    shares = [[_rate(column.get(row.index)) for column in table] for row in rows]
+    table = [_recalls(stage) for _, stage in columns]
+    shares = [[column.get(row.index, math.nan) for column in table] for row in rows]
     if not any(share > 0 for row in shares for share in row):
         return None
     made = figure(0.75 + max(0.22 if len(rows) < 30 else ROW_HEIGHT, 0.6 / len(rows)) * len(rows))
@@ -82,8 +82,10 @@ def _rows(last: StageRecord) -> list[ClassRow]:
     return sorted(surely_low, key=lambda row: (row.recall.rate, -row.support))
 
 
-def _rate(row: ClassRow | None) -> float:
-    return row.recall.rate if row is not None else math.nan
+def _recalls(stage: StageRecord) -> dict[int, float]:
+    """Recall by class, from the columns: many evaluations of many classes are more rows than should be made."""
+    index, support, _, correct = stage.classes.columns()
+    return {i: k / n if n else math.nan for i, n, k in zip(index, support, correct, strict=True)}
 
 
 def _recall_title(rows: list[ClassRow], last: StageRecord, *, missing: bool) -> str:
@@ -155,8 +157,9 @@ def _matrix(history: RunHistory) -> tuple[int, list[int], list[list[int]], str] 
     if stage is None:
         return None
     if stage.matrix:
-        kept = [i for i, row in enumerate(stage.matrix) if sum(row) or any(r[i] for r in stage.matrix)]
-        counts = [[stage.matrix[i][j] for j in kept] for i in kept]
+        rows = list(stage.matrix)
+        kept = [i for i, row in enumerate(rows) if sum(row) or any(r[i] for r in rows)]
+        counts = [[rows[i][j] for j in kept] for i in kept]
         return (epoch, kept, counts, "") if len(kept) > 1 else None
     return _from_pairs(epoch, stage)
 

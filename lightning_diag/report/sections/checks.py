@@ -11,6 +11,7 @@ from lightning_diag.report.escape import name, visible
 from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View
 from lightning_diag.rules import RULES
+from lightning_diag.thinning import notes
 
 NOTES = 30
 """Notes of the observer that are printed; a run that produces more has said the same thing many times."""
@@ -52,10 +53,10 @@ def configuration(view: View) -> tuple[Block, ...]:
     """The run as it was configured, the observer's notes, and every threshold that was in use."""
     rows = [row for row in _rows(view.history) if row[1]]
     blocks: list[Block] = [table((Column("setting"), Column("value")), rows)] if rows else []
-    notes = view.history.context.notes
-    if notes:
-        items = tuple(Item(text=name(note, 400)) for note in notes[:NOTES])
-        more = (Item(text=f"{len(notes) - NOTES} more notes"),) if len(notes) > NOTES else ()
+    told = notes(view.history)
+    if told:
+        items = tuple(Item(text=name(note, 400)) for note in told[:NOTES])
+        more = (Item(text=f"{len(told) - NOTES} more notes"),) if len(told) > NOTES else ()
         blocks.append(Bullets(items=items + more))
     thresholds = _thresholds(view)
     return tuple([*blocks, thresholds] if thresholds else blocks)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from lightning_diag.cli import main
-from lightning_diag.history import EpochRecord, RunContext, StopFacts
+from lightning_diag.history import EpochRecord, OptimFacts, RunContext, StopFacts
 from lightning_diag.rules import RULES
 from lightning_diag.store import append_context, append_epoch
 
@@ -266,6 +266,28 @@ def test_stopping_shows_rows_that_say_something(tmp_path, capsys):
             assert "epochs before 2: fewer than three values" in out
     assert "every 3rd of 118 evaluations" in out
     assert sum(line.endswith("stop") for line in shown) == 1
+
+
+def test_stopping_says_where_the_planned_end_is_not_known(log, tmp_path, capsys):
+    assert main(["stopping", str(log)]) == 0
+    assert "does not say how long the run was planned" in capsys.readouterr().out
+    known = RunContext(optim=OptimFacts(planned_epochs=9))
+    append_context(tmp_path / "run" / "history.jsonl", known)
+    append_epoch(tmp_path / "run" / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0}))
+    assert main(["stopping", str(tmp_path / "run")]) == 0
+    assert "planned" not in capsys.readouterr().out
+
+
+def test_the_csv_beside_a_record_does_not_replace_the_report_of_the_run(tmp_path, capsys):
+    append_context(tmp_path / "history.jsonl", RunContext())
+    append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0}))
+    assert main(["diagnose", str(tmp_path), "--no-figures", "--quiet"]) == 0
+    before = (tmp_path / "diagnosis.md").read_bytes()
+    (tmp_path / "metrics.csv").write_text("epoch,step,val_loss\n0,9,1.0\n1,19,0.5\n")
+    assert main(["diagnose", str(tmp_path / "metrics.csv"), "--no-figures"]) == 0
+    assert "record of lightning_diag, which knows more" in capsys.readouterr().out
+    assert (tmp_path / "diagnosis.md").read_bytes() == before
+    assert (tmp_path / "metrics-diagnosis" / "diagnosis.md").exists()
 
 
 def test_stopping_says_where_the_report_decided_otherwise(tmp_path, capsys):

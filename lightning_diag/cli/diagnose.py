@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     folder = None if options.out == "-" else writable(Path(options.out) if options.out else folder_of(place))
     if folder is None:
         if not options.quiet:
-            tell("\n".join(report.lines()))
+            tell("\n".join(report.head()))
         say(render_markdown(history, diagnosis))
     else:
         path = write_report(folder, history, diagnosis, figures=not options.no_figures)

@@ -22,5 +22,5 @@ def run(options: argparse.Namespace) -> int:
     page = render_html(history, diagnosis, draw_figures(history, diagnosis))
     path = options.out or folder_of(place)
     path = path if options.out and not path.is_dir() else path / "diagnosis.html"
-    say("\n".join([*report.lines(), "", f"page: {replace_file(path, page.encode())}"]))
+    say("\n".join([*report.head(), "", f"page: {replace_file(path, page.encode())}"]))
     return 0

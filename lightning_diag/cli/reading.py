@@ -12,7 +12,7 @@ from typing import TypeVar
 from lightning_diag.errors import ConfigError
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.output import cannot_write
-from lightning_diag.readers import Place, ReadReport, Told, find_log, read_place
+from lightning_diag.readers import Place, ReadReport, Told, beside_record, find_log, read_place
 
 T = TypeVar("T")
 SLOW = 50 * 1024 * 1024
@@ -64,7 +64,8 @@ def folder_of(place: Place) -> Path:
     """Where the report of a log goes: the run's folder, or one beside a file that is not alone in its folder."""
     if place.path.is_dir():
         return place.path
-    if place.kind in _RUN_FOLDERS or place.path.name == "trainer_state.json":
+    alone = place.kind in _RUN_FOLDERS or place.path.name == "trainer_state.json"
+    if alone and (place.kind == "own" or not beside_record(place)):
         return place.path.parent
     name = f"{place.path.stem}-{place.run[:8]}" if place.run else place.path.stem
     return place.path.parent / f"{name}-diagnosis"

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         )
     say(
         "\n".join(
-            [*report.lines(), *_watched(history, result), "", *_table(history, result), "", *_verdict(history, result)]
+            [*report.head(), *_watched(history, result), "", *_table(history, result), "", *_verdict(history, result)]
         )
     )
     return 0
@@ -43,8 +43,13 @@ def _watched(history: RunHistory, result: Replay) -> list[str]:
     line = f"watched: {' and '.join(names)}, {many} evaluation{'' if many == 1 else 's'}"
     if len(names) > 1:
         line += "; a stop needs all of them to have stalled"
+    lines = [line]
     asked = history.context.stopping
-    return [line, "series, settings and schedule are those of the run"] if asked and asked.series else [line]
+    if asked and asked.series:
+        lines.append("series, settings and schedule are those of the run")
+    if result.planned is None:
+        lines.append("the log does not say how long the run was planned: the probabilities are those for an open end")
+    return lines
 
 
 def _table(history: RunHistory, result: Replay) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_diag.errors import RecordError
 from lightning_diag.history import RunHistory
 from lightning_diag.readers.building import Told, build
-from lightning_diag.readers.finding import Place, find_log, find_logs, no_log
+from lightning_diag.readers.finding import OWN, Place, find_log, find_logs, no_log
 from lightning_diag.readers.jsonlog import read_json
 from lightning_diag.readers.log import Log, ReadReport
 from lightning_diag.readers.mlflow import read_mlflow
@@ -83,7 +83,16 @@ def read_place(place: Place, told: Told, asked: Path | None = None) -> tuple[Run
         raise RecordError(message if str(place.path) in message else f"{place.path}: {message}") from error
     if which:
         log.note(which)
+    if beside_record(place):
+        log.note(
+            f"{place.path.parent} also holds the record of lightning_diag, which knows more: give the folder to read it"
+        )
     return build(log, str(place), told)
+
+
+def beside_record(place: Place) -> bool:
+    """Whether this is the log of another tool in the folder of a run that left its own record and report there."""
+    return place.kind != "own" and place.path.is_file() and (place.path.parent / OWN).is_file()
 
 
 def _which(asked: Path, place: Place) -> str | None:
@@ -96,4 +105,15 @@ def _which(asked: Path, place: Place) -> str | None:
     return f"{text}. Give the path of another one to read that: {elsewhere}" if elsewhere else text
 
 
-__all__ = ["READERS", "Place", "ReadReport", "Told", "find_log", "find_logs", "no_log", "read_place", "read_run"]
+__all__ = [
+    "READERS",
+    "Place",
+    "ReadReport",
+    "Told",
+    "beside_record",
+    "find_log",
+    "find_logs",
+    "no_log",
+    "read_place",
+    "read_run",
+]

@@ -98,16 +98,21 @@ class ReadReport:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def head(self) -> list[str]:
+        """What was read and what was assumed, without the columns."""
+        return [f"read {self.path} ({self.kind})", *(f"  note: {note}" for note in self.notes)]
+
     def lines(self) -> list[str]:
         """The report as plain lines."""
-        lines = [f"read {self.path} ({self.kind})"]
+        head, *notes = self.head()
+        lines = [head]
         lines += [f"  {column} -> {signal}" for column, signal in self.understood.items()]
         if self.shown:
             lines.append(f"  shown only, no rule reads them: {_some(self.shown)}")
         for reason in dict.fromkeys(self.left_out.values()):
             names = tuple(column for column, why in self.left_out.items() if why == reason)
             lines.append(f"  left out ({reason}): {_some(names)}")
-        return lines + [f"  note: {note}" for note in self.notes]
+        return lines + notes
 
 
 def _some(names: tuple[str, ...], most: int = 8) -> str:

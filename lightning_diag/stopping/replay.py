@@ -24,6 +24,7 @@ class Replay:
         epochs: epoch of each evaluation.
         decisions: one per evaluation, also after the first stop: what would have been said had the run gone on.
         each: signal -> its own decisions.
+        planned: where the last evaluation was planned, an epoch or a step; None where it is not known.
         stop: the first decision to stop, in a resumed run after resuming; None when the criterion would have let the run
             finish. stop_epoch: its epoch.
         saved: evaluations after that one.
@@ -34,6 +35,7 @@ class Replay:
     epochs: tuple[int, ...]
     decisions: tuple[Decision, ...]
     each: Mapping[str, tuple[Decision, ...]]
+    planned: float | None = None
     stop: Decision | None = None
     stop_epoch: int | None = None
     saved: int = 0
@@ -68,6 +70,7 @@ def replay(history: RunHistory, hold: Hold | None = None) -> Replay | None:
         epochs=tuple(record.epoch for record in rows),
         decisions=tuple(decisions),
         each={name: tuple(parts) for name, parts in each.items()},
+        planned=planned,
     )
     return _outcome(seen, [record.values[series[0][0]] for record in rows], history.context.resumed_epoch)
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.broken_losses import scales_loss
 from lightning_diag.rules.reading import stuck
 from lightning_diag.words import number
 
@@ -25,21 +26,22 @@ class ExplodingGradient(Rule):
     """Largest norm over the median one; also the smallest norm that is called exploded. Norms vary by a factor of 10 over a
     healthy run (0.3 to 3 measured), and by 20 with a learning rate that is 100 times too high."""
     broken: int = 0
-    """Sampled steps with a non-finite gradient that are tolerated. In 16-bit mixed precision they are part of loss scaling."""
+    """Sampled steps with a non-finite gradient that are tolerated. Where fp16 is scaled (``16-mixed``) they are part
+    of it; bfloat16 needs no scaling."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         norms, peaks = history.series("grad/norm").finite, history.series("grad/norm_max").finite
         broken = sum(history.series("grad/nonfinite_steps").finite.values)
-        mixed = "16" in (history.context.precision or "")
+        scaled = scales_loss(history)
         if not len(norms) or not len(peaks):
             return (
                 self._found(f"{number(broken)} sampled steps had a non-finite gradient", broken, 0.0, 0.9)
-                if broken and not mixed
+                if broken and not scaled
                 else None
             )
         usual, (epoch, peak) = median(norms.values), max(peaks, key=lambda pair: pair[1])
-        if broken > self.broken and not mixed:
+        if broken > self.broken and not scaled:
             return self._found(f"{number(broken)} sampled steps had a non-finite gradient", broken, 0.0, 0.9)
         if (
             usual <= 0

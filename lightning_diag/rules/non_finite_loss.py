@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.broken_losses import broken_loss, of_steps, of_validation
 from lightning_diag.rules.no_targets import no_target_left, without_targets
 from lightning_diag.rules.reading import loss_scale, trivial_loss
 from lightning_diag.words import number
@@ -31,12 +31,19 @@ class NonFiniteLoss(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        return self._not_finite(history) or self._exploded(history)
+        broken = self._not_finite(history)
+        if broken is not None and broken.severity == "error":
+            return broken
+        return self._exploded(history) or broken
+
+    def clear_text(self, history: RunHistory) -> str:
+        """What was not asked of a loss of unknown kind."""
+        unknown = "every loss is finite; of a loss of unknown kind nothing tells whether it exploded"
+        return "" if _has_scale(history) else unknown
 
     def _exploded(self, history: RunHistory) -> Finding | None:
-        trivial = trivial_loss(history)
-        if trivial is None and history.context.task not in MEASURED:
-            return None  # a loss of unknown kind may begin near 0 by construction (annealed or adversarial terms)
+        if not _has_scale(history):
+            return None
         first, scale = history.series("loss/first").finite, loss_scale(history)
         usual = max(scale or 0.0, first.values[0] if len(first) else 0.0)
         epoch, worst = history.series("train/loss").best("max") or (0, 0.0)
@@ -45,9 +52,10 @@ class NonFiniteLoss(Rule):
         text = (
             f"the training loss reached {number(worst)} in epoch {epoch}, where the untrained model had {number(usual)}"
         )
-        return self._found(
+        return self._diverged(
             history,
             confidence=0.95,
+            explains=SYMPTOMS,
             title=f"The loss exploded by epoch {epoch}",
             text=text,
             evidence=(Evidence(signal="train/loss", text=text, epoch=epoch, observed=worst, expected=usual),),
@@ -57,62 +65,41 @@ class NonFiniteLoss(Rule):
         )
 
     def _not_finite(self, history: RunHistory) -> Finding | None:
-        first = next(
-            (
-                (name, e, v)
-                for name in ("train/loss", "val/loss")
-                for e, v in history.series(name)
-                if not math.isfinite(v)
-            ),
-            None,
-        )
-        record = history.record(first[1]) if first else None
-        stage = first[0].partition("/")[0] if first else ""
+        found = broken_loss(history, self.steps)
+        if found is None:
+            return None
+        record, stage = history.record(found.epoch), found.signal.partition("/")[0]
         if record is not None and without_targets(history, record, stage):
             return self.finding(severity="error", **no_target_left(record, stage))
-        steps = history.series("loss/nonfinite_steps").finite
-        broken = sum(steps.values)
-        if first is None and broken <= self.steps:
-            return None
-        epoch = first[1] if first else next(e for e, v in steps if v)
-        text = (
-            f"{LABELS[first[0]]} is {number(first[2])} in epoch {epoch}"
-            if first
-            else f"{number(broken)} training steps had a non-finite loss, first in epoch {epoch}"
-        )
         evidence = [
-            Evidence(
-                signal=first[0] if first else "loss/nonfinite_steps",
-                text=text,
-                epoch=epoch,
-                observed=float(epoch if first else broken),
-            )
+            Evidence(signal=found.signal, text=found.text, epoch=found.epoch, observed=float(found.times), expected=0.0)
         ]
-        before = [v for e, v in history.series("grad/norm_max").finite if e <= epoch]
-        if before:
-            evidence.append(
-                Evidence(
-                    signal="grad/norm_max",
-                    text=f"largest gradient norm until then {number(max(before))}",
-                    epoch=epoch,
-                    observed=max(before),
-                )
+        before = [v for e, v in history.series("grad/norm_max").finite if e <= found.epoch]
+        if before and found.fate != "validation":
+            text = f"largest gradient norm until then {number(max(before))}"
+            evidence.append(Evidence(signal="grad/norm_max", text=text, epoch=found.epoch, observed=max(before)))
+        if found.fate != "lost":
+            text = f"the weights were not lost: {found.proof}"
+            return self.finding(
+                claim="established",
+                confidence=1.0,
+                evidence=(*evidence, Evidence(signal="train/loss", text=text, epoch=found.epoch)),
+                epoch=found.epoch,
+                **(of_validation if found.fate == "validation" else of_steps)(history, found),
             )
-        return self._found(
+        return self._diverged(
             history,
             confidence=1.0,
-            title=f"The loss is not finite from epoch {epoch} on" if first else "Some steps had a non-finite loss",
-            text=text,
+            title=f"The loss is not finite from epoch {found.epoch} on",
+            text=found.text,
             evidence=tuple(evidence),
-            survived=first is None and _gradients_finite(history),
-            why=SPARED
-            if first is None and _gradients_finite(history)
-            else "Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
+            why="Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
             next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
-            epoch=epoch,
+            epoch=found.epoch,
+            explains=("LD102", *SYMPTOMS),
         )
 
-    def _found(self, history: RunHistory, *, text: str, survived: bool = False, **of_kind: Any) -> Finding:
+    def _diverged(self, history: RunHistory, *, text: str, **of_kind: Any) -> Finding:
         lr = history.context.optim.lr
         against = (
             Evidence(
@@ -122,15 +109,13 @@ class NonFiniteLoss(Rule):
         return self.finding(
             severity="error",
             claim="established",
-            summary=f"The run {'went on, but' if survived else 'diverged:'} {text}"
-            + (f" at a learning rate of {number(lr)}" if lr and not survived else "")
-            + ".",
+            summary=f"The run diverged: {text}" + (f" at a learning rate of {number(lr)}" if lr else "") + ".",
             against=() if history.context.data.train.nonfinite_inputs is not None else against,
             actions=(
-                *((BATCHES,) if survived else LOWER),
+                "a learning rate 10 times lower, with warm-up",
+                "gradient_clip_val=1.0",
                 "check inputs and targets for NaN, and logarithms and divisions in the loss for 0",
             ),
-            explains=() if survived else SYMPTOMS if of_kind["confidence"] < 1.0 else ("LD102", *SYMPTOMS),
             **of_kind,
         )
 
@@ -139,15 +124,8 @@ SYMPTOMS = ("LD106", "LD113", "LD115", "LD202", "LD203", "LD204", "LD205", "LD20
 """What follows from weights that are lost. A learning rate too high is the cause of a loss that exploded, where it shows."""
 MEASURED = ("regression", "ctc")
 """Tasks whose loss has a scale although they have no classes."""
-LABELS = {"train/loss": "the training loss", "val/loss": "the validation loss"}
-"""How the two losses are called in a sentence."""
-SPARED = "No gradient that was sampled was non-finite, so that the weights are not lost; what those steps should have taught is."
-LOWER = ("a learning rate 10 times lower, with warm-up", "gradient_clip_val=1.0")
-BATCHES = "look for batches without one target that counts (all of them ignore_index): their mean loss is 0/0 = NaN"
-"""The usual cause of a NaN whose gradient is 0."""
 
 
-def _gradients_finite(history: RunHistory) -> bool:
-    """Whether gradients were looked at and none was NaN or infinite."""
-    seen = history.series("grad/nonfinite_steps").finite.values
-    return bool(seen) and not any(seen)
+def _has_scale(history: RunHistory) -> bool:
+    """Whether a loss can be called large; one of unknown kind may begin near 0 by construction (annealed, adversarial)."""
+    return history.context.task in MEASURED or trivial_loss(history) is not None

@@ -85,10 +85,11 @@ class Observation:
 
     @property
     def samples(self) -> int:
-        """Entries of the target's first dimension (CTC: sequences); 1 for a scalar target."""
+        """Entries of the target's first dimension (CTC: sequences); 1 without a dimension of the samples."""
         if self.task == "ctc":
             return self.preds.shape[1] if self.preds.dim() == 3 else 1
-        return self.target.shape[0] if self.target.dim() else 1
+        alone = self.preds.dim() == 1 and (self.class_dim == 0 or self.task == "multilabel")
+        return self.target.shape[0] if self.target.dim() and not alone else 1
 
 
 Again: TypeAlias = "Callable[[Tensor, Tensor, Tensor, object, bool], bool]"

@@ -18,6 +18,7 @@ from lightning_diag.metrics.rows import (
     SURE_CELLS,
     TRAIN_SURE_CELLS,
     Spec,
+    batched,
     hard_labels,
     rows_of,
     thinned,
@@ -137,12 +138,15 @@ class StageMetrics(SummedMetric):
 
         The loss is kept, not copied. ``form`` is the same object for batches that differ in nothing but their values.
         """
-        held = self._held
-        samples = 0 if target is None else (target.shape or (1,))[0]
+        held, spec, single = self._held, Spec(task, kind, class_dim, ignore_index), False
+        if preds is not None and target is not None and preds.dim() < 2:
+            given = target
+            preds, target, spec = batched(preds, target, spec)
+            single = target is not given
+        samples = 0 if target is None else target.shape[0]
         if loss is not None:
             held.add_loss(loss, samples or 1 if weight_n is None else weight_n)
         if preds is not None and target is not None and samples:
-            spec = Spec(task, kind, class_dim, ignore_index)
             if self.padding is None:
                 held.samples += samples
             else:
@@ -155,7 +159,7 @@ class StageMetrics(SummedMetric):
                 preds, target, self.stride = thinned(preds, target, spec, self.most_scores, turn)
             self._hold(preds, target, spec, groups)
             plain = groups is None and self.padding is None and self.memory is None
-            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and target.dim():
+            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and not single:
                 held.settle(form, preds, target, loss)
         self._step_done()
 

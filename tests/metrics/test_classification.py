@@ -192,6 +192,29 @@ def test_one_class_and_one_sample():
     assert run([(torch.randn(1, 3), torch.tensor([1]))]).n == 1
 
 
+@pytest.mark.parametrize("sizes", [(8, 8, 1), (1, 1, 1), (1, 8, 1)])
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel", "soft"])
+def test_a_batch_of_one_without_its_dimension_counts_as_any_other(task, sizes):
+    scores = [p if task != "binary" else p[:, 0] for p, _ in batches(4, sizes)]
+    targets = {
+        "multiclass": lambda p: p.roll(1).argmax(-1),
+        "binary": lambda p: (p.roll(1) > 0).float(),
+        "multilabel": lambda p: (p.roll(1) > 0).float(),
+        "soft": lambda p: p.roll(1).softmax(-1),
+    }
+    whole, bare = StageMetrics(memory=SampleMemory()), StageMetrics(memory=SampleMemory())
+    dim = -1 if task == "binary" else 1
+    for p in scores:
+        whole.update(p, targets[task](p), task=task, class_dim=dim, loss=p.mean())
+        q = p.squeeze()
+        own = q.dim() - 1 if dim == 1 and task != "multilabel" else dim if q.dim() > 1 else -1
+        bare.update(q, targets[task](q), task=task, class_dim=own, loss=p.mean())
+    expected, found = whole.compute(), bare.compute()
+    assert found.n == sum(sizes)
+    assert found.values() == pytest.approx(expected.values())
+    assert found.to_record()[1] == expected.to_record()[1]
+
+
 def test_hundred_thousand_classes_keep_a_bounded_record():
     result = run([(torch.randn(40, 100_000), torch.randint(0, 100_000, (40,)))])
     _, record = result.to_record()

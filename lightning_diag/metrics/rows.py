@@ -95,7 +95,11 @@ def batched(scores: Tensor, target: Tensor, spec: Spec) -> tuple[Tensor, Tensor,
     """A pair without the dimension of the samples (``squeeze()`` of a batch of one) as a batch of one, and how to read it."""
     if target.dim() and not (scores.dim() == 1 and (spec.class_dim == 0 or spec.task == "multilabel")):
         return scores, target, spec
-    return scores.unsqueeze(0), target.unsqueeze(0), spec._replace(class_dim=1 if spec.class_dim == 0 else spec.class_dim)
+    return (
+        scores.unsqueeze(0),
+        target.unsqueeze(0),
+        spec._replace(class_dim=1 if spec.class_dim == 0 else spec.class_dim),
+    )
 
 
 TRAIN_SURE_CELLS = 2**12

@@ -79,7 +79,7 @@ class SplitWatch:
         self._batches += 1
         limit = LATER_BATCHES if self._epoch else BATCHES
         if self._batches <= limit and target is not None and _class_indices(target, binary=binary):
-            self.labels.append(target.detach().long() if binary else target.detach().clone())
+            self.labels.append(_yes_or_no(target) if binary else target.detach().clone())
         if wants:
             self._look(batch, target, binary=binary)
         return wants or self._batches < limit
@@ -169,7 +169,13 @@ def _one_per_sample(target: Tensor | None, samples: int, *, binary: bool) -> Ten
     """The labels of a batch, where each of its samples has one."""
     if target is None or not _class_indices(target, binary=binary) or target.numel() != samples:
         return None
-    return target.detach().reshape(-1).long()
+    return (_yes_or_no(target) if binary else target.detach().long()).reshape(-1)
+
+
+def _yes_or_no(target: Tensor) -> Tensor:
+    """Class indices of binary targets: smoothed ones are 1 from 0.5 on; NaN and values outside [0, 1] are -1, no class."""
+    target = target.detach()
+    return torch.where((target >= 0) & (target <= 1), (target >= 0.5).long(), -1)
 
 
 def _host(parts: list[Tensor], empty: Any) -> Any:

@@ -247,3 +247,15 @@ def test_binary_targets_are_labels_too():
         signals.batch("train", torch.randn(8, 3), torch.full((8,), value), binary=True)
     assert signals.finish_epoch() == {"batch/purity": 1.0}
     assert signals.facts(DataFacts()).train.drawn_counts == (16, 16)
+
+
+def test_smoothed_binary_labels_keep_their_class():
+    signals = DataSignals()
+    signals.start_epoch("train")
+    for value in (0.05, 0.95, 0.95, 0.95):
+        target = torch.full((8,), value)
+        target[0] = torch.nan
+        signals.batch("train", torch.randn(8, 3), target, binary=True)
+    signals.finish_epoch()
+    assert signals.splits["train"].row_labels().tolist() == ([-1] + [0] * 7) + 3 * ([-1] + [1] * 7)
+    assert signals.facts(DataFacts()).train.drawn_counts == (7, 21)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, median
 
 from lightning_diag.history import Count
-from lightning_diag.tails import at_least, drawn_as_rare, drawn_at_least, drawn_by_chance
+from lightning_diag.tails import at_least, drawn_as_rare, drawn_at_least, drawn_by_chance, poisson_at_least
 
 _NORMAL = NormalDist()
 LARGE = 10**6
@@ -145,6 +145,26 @@ def kappa(rows: Sequence[tuple[int, int, int]]) -> float:
     agreed = sum(correct for _, _, correct in rows) / total
     expected = sum(support * predicted for support, predicted, _ in rows) / total**2
     return (agreed - expected) / (1 - expected) if expected < 1 else 0.0
+
+
+def absent_by_chance(chances: Sequence[float], absent: Sequence[bool]) -> float:
+    """p-value that so many of these, or one so improbable, are absent; 1 when none is.
+
+    Two looks, corrected as such: how many are absent (Poisson, its mean the sum of the chances, an upper bound of the
+    tail as long as one absence makes another less likely), and the most surprising one, against the chance that it or
+    any that is as improbable is absent. Testing each against its own chance would find one among a thousand classes in
+    every random split.
+
+    Args:
+        chances: probability of each to be absent by chance.
+        absent: which of them are.
+    """
+    missing = [chance for chance, gone in zip(chances, absent, strict=True) if gone]
+    if not missing:
+        return 1.0
+    as_rare = sum(chance for chance in chances if chance <= min(missing) * (1 + 1e-9))
+    number = poisson_at_least(len(missing), sum(chances))
+    return corrected(min(1.0, as_rare, number), 2)
 
 
 def samples_needed(first: float, second: float, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -1,4 +1,4 @@
-"""Chances of counts: tails of the binomial and of the hypergeometric distribution.
+"""Chances of counts: tails of the binomial, the Poisson and the hypergeometric distribution.
 
 By ``scipy.special``: ``scipy.stats`` takes longer to import than most runs to judge.
 """
@@ -18,6 +18,13 @@ def at_least(k: int, n: int, rate: float) -> float:
     from scipy.special import betainc
 
     return float(betainc(k, n - k + 1, rate)) if k else 1.0
+
+
+def poisson_at_least(k: int, mean: float) -> float:
+    """Chance of ``k`` or more of what happens ``mean`` times: the regularised incomplete gamma function (DLMF 8.2.4)."""
+    from scipy.special import gammainc
+
+    return float(gammainc(k, mean)) if k else 1.0
 
 
 def drawn_at_least(total: int, support: int, predicted: int, correct: int) -> float:

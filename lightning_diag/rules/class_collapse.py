@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRows, RunHistory
+from lightning_diag.rules.answers import dealt_out, effective, scores_tell
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import NO_ANSWERS
+from lightning_diag.rules.reading import ALPHA, NO_ANSWERS
 from lightning_diag.words import percent
 
 
@@ -23,10 +23,14 @@ class ClassCollapse(Rule):
     tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     share: float = 0.55
-    """Effective number of predicted classes (exponential of the entropy) over that of the classes present. With two classes
-    it means that nearly every answer is the same one, with ten that half of them carry all answers."""
+    """Effective number of predicted classes (exponential of the entropy) over what as many answers have that are dealt
+    out as the classes are: 20 answers over 20 classes never look like 20. With two classes it means that nearly every
+    answer is the same one, with ten that half of them carry all answers."""
     samples: int = 20
     """Validation samples below which a histogram of predictions says little."""
+    alpha: float = ALPHA
+    """Probability that all answers are of one class by chance, although each class is answered as often as it occurs:
+    how a collapse shows where one class is frequent and the effective numbers are close."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -36,10 +40,11 @@ class ClassCollapse(Rule):
             raise CannotTellError(NO_ANSWERS)
         if n < self.samples or sum(answers) == 0:
             raise CannotTellError(f"{n} validation samples, at least {self.samples} are needed")
-        used, present = _effective(answers), _effective([r.support for r in rows])
-        if present < 1.5 or used > self.share * present:
-            return None
         most, top = max(zip(answers, rows, strict=True), key=lambda pair: pair[0])
+        used, present = effective(answers), dealt_out([r.support for r in rows], sum(answers))
+        all_one = most == sum(answers) and (top.support / n) ** most < self.alpha
+        if used > self.share * present and (not all_one or scores_tell(history)):
+            return None
         predicted = sum(1 for times in answers if times)
         text = f"{history.class_name(top.index)} gets {percent(most / n)} of the predictions and is {percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are predicted at all"
         return self.finding(
@@ -74,9 +79,3 @@ class ClassCollapse(Rule):
 def _rows(history: RunHistory) -> ClassRows:
     """Rows of the last evaluation that has them."""
     return next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
-
-
-def _effective(counts_of_class: list[int]) -> float:
-    """Exponential of the entropy of a histogram: 10 for ten equal classes, 1 for one."""
-    total = sum(counts_of_class)
-    return math.exp(-sum(c / total * math.log(c / total) for c in counts_of_class if c)) if total else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
@@ -21,7 +22,7 @@ class ClassMissingInTraining(Rule):
     needs: ClassVar[tuple[str, ...]] = ("data.train.class_counts",)
 
     alpha: float = ALPHA
-    """Probability that drawing at random leaves out a class of that size in one epoch."""
+    """Probability that drawing at random leaves out so many classes in one epoch, or one so large."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -60,6 +61,8 @@ class ClassMissingInTraining(Rule):
     def _never_drawn(self, history: RunHistory) -> list[int]:
         """Classes that the data set holds and the sampler left out in an epoch, which drawing at random would not do."""
         split = history.context.data.train
-        held, drawn = sum(split.class_counts), sum(split.drawn_counts)
+        total, drawn = sum(split.class_counts), sum(split.drawn_counts)
         pairs = zip(split.class_counts, split.drawn_counts, strict=False)
-        return [i for i, (has, got) in enumerate(pairs) if has and not got and (1 - has / held) ** drawn < self.alpha]
+        held = [(i, (1 - has / total) ** drawn, not got) for i, (has, got) in enumerate(pairs) if has]
+        p_value = statistics.absent_by_chance([chance for _, chance, _ in held], [gone for *_, gone in held])
+        return [i for i, _, gone in held if gone] if p_value < self.alpha else []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
@@ -21,19 +24,20 @@ class ClassMissingInValidation(Rule):
     needs: ClassVar[tuple[str, ...]] = ("data.train.class_counts",)
 
     alpha: float = ALPHA
-    """Probability that a random split misses the class; above it, the validation set is merely small (``info``)."""
+    """Probability that a random split misses so many classes, or one so frequent; above it, the validation set is merely
+    small (``info``)."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         train, val = history.context.data.train.class_counts, class_counts(history, "val")
         if not sum(val) or not sum(train):
             raise CannotTellError("validation samples were not counted by class")
-        n, total = sum(val), sum(train)
-        missing = [(i, (1 - c / total) ** n) for i, c in enumerate(train) if c and (i >= len(val) or not val[i])]
+        held, n = [i for i, c in enumerate(train) if c], sum(val)
+        missing = [i for i in held if i >= len(val) or not val[i]]
         if not missing:
             return None
-        p_value = min(chance for _, chance in missing)
-        names = listed([f"{history.class_name(i)} ({train[i]:,} training samples)" for i, _ in missing])
+        p_value = statistics.absent_by_chance(_chances(train, val), [i in set(missing) for i in held])
+        names = listed([f"{history.class_name(i)} ({train[i]:,} training samples)" for i in missing])
         text = f"no validation sample of {names}, among {n:,} ({p(p_value)} by chance)"
         return self.finding(
             severity="warning" if p_value < self.alpha else "info",
@@ -46,7 +50,7 @@ class ClassMissingInValidation(Rule):
                     signal="data.val.class_counts",
                     text=text,
                     observed=0.0,
-                    expected=float(sum(train[i] for i, _ in missing)) / total * n,
+                    expected=float(sum(train[i] for i in missing)) / sum(train) * n,
                     p_value=p_value,
                 ),
             ),
@@ -58,3 +62,14 @@ class ClassMissingInValidation(Rule):
             next_test="list the classes of each split by name",
             scope="data",
         )
+
+
+def _chances(train: Sequence[int], val: Sequence[int]) -> list[float]:
+    """For each class of training the chance that all of its samples fall there when both splits are dealt at random.
+
+    The samples of both together are what was dealt: taking the share of a class from training alone would overstate it
+    for the very classes that have none in validation.
+    """
+    both = [c + (val[i] if i < len(val) else 0) for i, c in enumerate(train) if c]
+    stays = math.log(sum(train) / (sum(train) + sum(val)))
+    return [math.exp(c * stays) for c in both]

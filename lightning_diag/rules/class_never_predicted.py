@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
@@ -23,19 +24,21 @@ class ClassNeverPredicted(Rule):
     tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     alpha: float = ALPHA
-    """Probability that a class predicted as often as it occurs is never predicted (Poisson): from 5 samples on."""
+    """Probability that so many classes, or one so frequent, are never predicted although each is as often as it occurs
+    (Poisson): from 6 samples on where one class of a few is missed."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
         if any(row.predicted is None and row.support and not row.correct for row in rows):
             raise CannotTellError(NO_ANSWERS)
-        lost = [row for row in rows if row.support and row.predicted == 0 and math.exp(-row.support) < self.alpha]
-        if not lost or not any(map(_answered, rows)):
+        lost = [row for row in rows if row.support and row.predicted == 0]
+        chances = [math.exp(-row.support) for row in rows if row.support]
+        p_value = statistics.absent_by_chance(chances, [row.predicted == 0 for row in rows if row.support])
+        if p_value >= self.alpha or not any(map(_answered, rows)):
             return None
         names = listed([f"{history.class_name(row.index)} (0/{row.support})" for row in lost])
         total = sum(row.support for row in lost)
-        p_value = math.exp(-max(row.support for row in lost))
         return self.finding(
             severity="warning",
             confidence=0.9,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,7 +27,8 @@ class ValidationSetTooSmall(Rule):
     """Width of the 95 % Wilson interval at an accuracy of one half: at 40 points (20 samples or fewer) a model that
     guesses and one that is right nine times in ten cannot be told apart."""
     per_class: float = 3.0
-    """Validation samples per class below which the recall of a class has only three or four possible values."""
+    """Validation samples per class below which the recall of a class has only three or four possible values. That concerns
+    single classes: accuracy over all of them is as sure as the number of samples makes it."""
     notable: float = 0.10
     """Width of the interval of the best accuracy that is worth knowing (``info``)."""
 
@@ -40,10 +42,10 @@ class ValidationSetTooSmall(Rule):
         wide, number_of_classes = interval.high - interval.low, classes(history)
         lines = history.context.task == "ctc"  # a line holds many tokens: lines per token say nothing
         each = count.n / number_of_classes if number_of_classes and not lines else None
-        small = guess.high - guess.low >= self.width or (each is not None and each < self.per_class)
+        small = guess.high - guess.low >= self.width
         claim = _claim_at_stake(history)
         if not small and not claim and wide < self.notable:
-            return None
+            return self._single_classes(history, epoch, each)
         per = f", {number(round(each, 1))} per class" if each else ""
         what = "the best share of lines without an error," if lines else "the best accuracy"
         text = f"{what} {of(count)}{',' if lines else ''} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %"
@@ -57,16 +59,35 @@ class ValidationSetTooSmall(Rule):
             evidence=(Evidence(signal="val/acc", text=text, epoch=epoch, observed=wide, expected=self.notable),),
             why=f"Unpaired differences under about {drop:.0f} points are missed more often than one time in five, and the best "
             "of many epochs looks better than it is.",
-            actions=(
-                "k-fold cross-validation",
-                "more validation samples",
-                "do not rank epochs by single evaluations; compare predictions paired by sample",
-            ),
+            actions=("k-fold cross-validation", "more validation samples", PAIRED),
             next_test="repeat the run with three other splits: the spread of the best accuracy is what one split cannot see",
             scope="val",
             epoch=epoch,
             explains=("LD304",),
         )
+
+    def _single_classes(self, history: RunHistory, epoch: int, each: float | None) -> Finding | None:
+        """Few samples per class, where no recall was recorded that *not established* would show with its interval."""
+        record = history.last_stage("val")
+        if each is None or each >= self.per_class or (record is not None and record.classes):
+            return None
+        text = f"{number(round(each, 1))} validation samples per class"
+        return self.finding(
+            severity="info",
+            confidence=0.95,
+            claim="established",
+            title=text,
+            summary=f"Single classes cannot be judged: {text}, so that a recall has only {math.ceil(each) + 1} possible values.",
+            evidence=(Evidence(signal="val/acc", text=text, epoch=epoch, observed=each, expected=self.per_class),),
+            why="A class that looks lost may be one sample.",
+            actions=("judge all classes together", "more validation samples of each class"),
+            next_test="the same recalls on another split: those that change were chance",
+            scope="val",
+            epoch=epoch,
+        )
+
+
+PAIRED = "do not rank epochs by single evaluations; compare predictions paired by sample"
 
 
 def _claim_at_stake(history: RunHistory) -> str:
@@ -74,11 +95,7 @@ def _claim_at_stake(history: RunHistory) -> str:
     target, best, fallen = history.context.target, best_count(history, "val"), fall_since_start(history)
     if fallen is not None and fallen.p_value >= 0.05:
         return f"; whether it fell from {of(fallen.then)} to {of(fallen.now)} cannot be told ({fallen.chance})"
-    if (
-        target
-        and target.metric == "val/acc"
-        and best
-        and best[1].rate < target.value <= statistics.wilson(best[1]).high
-    ):
+    named = target is not None and target.metric == "val/acc"
+    if target and best and named and best[1].rate < target.value <= statistics.wilson(best[1]).high:
         return f"; whether the best reached the target of {percent(target.value)} cannot be told"
     return ""

@@ -31,6 +31,7 @@ class ModelFacts:
         in_optimizer: share of the parameters that some optimizer updates.
         trainable_not_in_optimizer: share of parameters that require grad but are in no optimizer.
         without_grad: share of trainable parameters that never received a gradient.
+        missing_without_grad: share of parameters that require grad, are in no optimizer and never received a gradient.
         frozen: names of the top-level blocks (dotted) whose parameters are all frozen.
         missing_blocks: names of trainable blocks in no optimizer.
         batch_norm / dropout: whether the module has such layers.
@@ -56,6 +57,7 @@ class ModelFacts:
     in_optimizer: float | None = None
     trainable_not_in_optimizer: float | None = None
     without_grad: float | None = None
+    missing_without_grad: float | None = None
     frozen: tuple[str, ...] = ()
     missing_blocks: tuple[str, ...] = ()
     batch_norm: bool | None = None

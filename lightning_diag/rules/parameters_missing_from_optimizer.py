@@ -13,7 +13,7 @@ from lightning_diag.words import listed, percent
 
 @dataclass(frozen=True, kw_only=True)
 class ParametersMissingFromOptimizer(Rule):
-    """Parameters require a gradient and are in no optimiser: they keep their initial values."""
+    """Parameters require a gradient, get one, and are in no optimiser: they keep their initial values."""
 
     code: ClassVar[str] = "LD109"
     name: ClassVar[str] = "parameters-missing-from-optimizer"
@@ -28,8 +28,12 @@ class ParametersMissingFromOptimizer(Rule):
         share = model.trainable_not_in_optimizer or 0.0
         if share <= self.share:
             return None
+        idle = model.missing_without_grad or 0.0
+        unused = share - idle <= self.share
         blocks = f": {listed(model.missing_blocks)}" if model.missing_blocks else ""
-        text = f"{percent(share)} of the parameters require a gradient and are in no optimiser{blocks}"
+        of_them = "none of them ever got one" if idle >= share else f"{percent(share - idle)} of all got one in training"
+        grads = "" if model.missing_without_grad is None else f"; {of_them}"
+        text = f"{percent(share)} of the parameters require a gradient and are in no optimiser{blocks}{grads}"
         changed = (
             ()
             if model.changed is None
@@ -42,35 +46,33 @@ class ParametersMissingFromOptimizer(Rule):
             )
         )
         return self.finding(
-            severity="error",
+            severity="info" if unused else "error",
             confidence=0.99,
             claim="established",
             title=f"{percent(share)} of the parameters never reach the optimiser",
-            summary=f"Part of the model is never trained: {text}.",
+            summary=f"Part of the model is {'not part of training' if unused else 'never trained'}: {text}.",
             evidence=(
                 Evidence(signal="model.trainable_not_in_optimizer", text=text, observed=share, expected=0.0),
                 *changed,
             ),
-            why="These parameters keep the values they started with; the rest learns around them.",
-            actions=(
+            why="That is how copies are kept that training does not update (target networks, moving averages); else they are not used."
+            if unused
+            else "These parameters keep the values they started with; the rest learns around them.",
+            actions=UNUSED
+            if unused
+            else (
                 "pass self.parameters() to the optimiser in configure_optimizers",
                 "create all layers before configure_optimizers runs (lazy modules, ParameterList instead of list)",
                 "if they are meant to be frozen, say so with requires_grad_(False)",
             ),
             next_test="after one epoch compare each parameter with its initial value: all of them must have changed",
             scope="weights",
-            explains=(
-                "LD111",
-                "LD103",
-                "LD107",
-                "LD110",
-                "LD115",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD208",
-                "LD301",
-                "LD302",
-            ),
+            explains=() if unused else CAUSED,
         )
+
+
+CAUSED = ("LD111", "LD103", "LD107", "LD110", "LD115", "LD202", "LD203", "LD204", "LD205", "LD208", "LD301", "LD302")
+UNUSED = (
+    "say that they are not trained with requires_grad_(False)",
+    "if they should be trained: nothing in the loss depends on them (a part that forward does not call, detach, no_grad)",
+)

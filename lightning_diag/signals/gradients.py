@@ -175,6 +175,11 @@ class GradientSignals:
         return found
 
     @property
+    def with_grad(self) -> list[Tensor] | None:
+        """The parameters that had a gradient in some step; None before the first look."""
+        return [p for p, seen in zip(self.parameters, self.reached, strict=True) if seen] if self.steps else None
+
+    @property
     def without_grad(self) -> float | None:
         """Share of the trainable parameters that never had a gradient; None before the first look."""
         if not self.steps:

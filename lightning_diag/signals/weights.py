@@ -87,23 +87,33 @@ class Coverage:
         in_optimizer: share of the parameters that some optimiser updates.
         trainable_not_in_optimizer: share of the parameters that require a gradient and are in none.
         missing_blocks: topmost blocks whose trainable parameters are all in none.
+        missing_without_grad: share of the parameters that require a gradient, are in none and never had one: copies
+            that are not trained on purpose, or parts that are not used; None where gradients were not looked at.
     """
 
     in_optimizer: float
     trainable_not_in_optimizer: float
     missing_blocks: tuple[str, ...]
+    missing_without_grad: float | None = None
 
 
-def coverage(module: nn.Module, optimizers: Iterable[Any]) -> Coverage:
-    """Compare a module's parameters with those that the optimisers hold, by identity."""
+def coverage(module: nn.Module, optimizers: Iterable[Any], reached: Iterable[Tensor] | None = None) -> Coverage:
+    """Compare a module's parameters with those that the optimisers hold, by identity.
+
+    Args:
+        module: the module. optimizers: all of them.
+        reached: the parameters that had a gradient in some step; None where no step was looked at.
+    """
     held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
     sizes = {id(p): _numel(p) for p in module.parameters()}
     total = max(1, sum(sizes.values()))
     outside = {id(p) for p in module.parameters() if p.requires_grad and id(p) not in held}
+    idle = None if reached is None else outside - {id(p) for p in reached}
     return Coverage(
         in_optimizer=sum(n for i, n in sizes.items() if i in held) / total,
         trainable_not_in_optimizer=sum(n for i, n in sizes.items() if i in outside) / total,
         missing_blocks=_blocks_in(module, outside),
+        missing_without_grad=None if idle is None else sum(n for i, n in sizes.items() if i in idle) / total,
     )
 
 

@@ -225,3 +225,11 @@ def test_a_reader_is_judged_by_token_errors_and_not_by_an_accuracy() -> None:
     assert "accuracy" not in texts
     assert "token error rate 0 % on training, 70 % on validation" in found.summary
     assert "validation token error rate did not rise with it (75 % → 70 %)" in texts
+
+
+@pytest.mark.parametrize(("idle", "severity"), [(None, "error"), (0.0, "error"), (0.2, "error"), (0.5, "info")])
+def test_parameters_that_nothing_trains_are_an_error_only_where_they_get_gradients(idle, severity) -> None:
+    model = {"trainable_not_in_optimizer": 0.5, "missing_without_grad": idle, "missing_blocks": ("target_q",)}
+    found = diagnose(history({"train/loss": [1.0, 0.6]}, model=model)).finding("LD109")
+    assert found.severity == severity
+    assert bool(found.explains) is (severity == "error")

@@ -82,6 +82,16 @@ def test_coverage_names_the_blocks_that_are_missing():
     assert (found.in_optimizer, found.trainable_not_in_optimizer) == (0.5, 0.5)
 
 
+def test_what_is_missing_and_never_got_a_gradient_is_told_apart():
+    model = nn.ModuleDict({"q": nn.Linear(4, 4), "target": nn.Linear(4, 4), "forgotten": nn.Linear(4, 4)})
+    optimizers = [torch.optim.SGD(model["q"].parameters(), 0.1)]
+    reached = [*model["q"].parameters(), *model["forgotten"].parameters()]
+    found = coverage(model, optimizers, reached)
+    assert found.missing_blocks == ("target", "forgotten")
+    assert found.missing_without_grad == pytest.approx(1 / 3)
+    assert coverage(model, optimizers).missing_without_grad is None, "no gradient was looked at"
+
+
 def test_frozen_parameters_are_not_missing():
     model = nn.ModuleDict({"backbone": nn.Linear(4, 4).requires_grad_(False), "head": nn.Linear(4, 4)})
     found = coverage(model, [torch.optim.SGD(model["head"].parameters(), 0.1)])

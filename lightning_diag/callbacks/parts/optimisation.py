@@ -88,6 +88,10 @@ class OptimisationPart(Part):
         if self.gradients is None or self.weights is None:
             return
         run.recorder.values(self.gradients.finish().values)
+        if run.recorder.context.model.trainable_not_in_optimizer:
+            reached = coverage(run.module, run.trainer.optimizers, self.gradients.with_grad)
+            facts = replace(run.recorder.context.model, missing_without_grad=reached.missing_without_grad)
+            run.recorder.update(model=facts)
         values, blocks = self.weights.finish_epoch()
         if run.torn:  # where the weights were when the interval began is not in the checkpoint
             values, blocks = {name: v for name, v in values.items() if name != "update/ratio"}, {}

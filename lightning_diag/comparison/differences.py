@@ -11,7 +11,7 @@ from lightning_diag.comparison.values import Difference, Score, Standing
 from lightning_diag.history import Count, Outcomes
 
 ALPHA = 0.05
-"""A difference is established below this p-value, after the correction for the number of runs."""
+"""A difference is established below this p-value, after the correction for the number of pairs of runs."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ def differences(
     standings: Sequence[Standing], outcomes: Mapping[str, Sequence[Outcomes]], signal: str
 ) -> tuple[Difference, ...]:
     """The first of ``standings`` against each other one.
+
+    Which run is first was picked by the same numbers that are tested: of equal runs the luckiest is laid beside the
+    unluckiest. What was looked at is every pair, and for as many the p-values are corrected.
 
     Args:
         standings: best first.
@@ -95,11 +98,16 @@ def _unpaired(first: Count, second: Count) -> tuple[float, int | None]:
 
 
 def _holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction (Holm 1979) of those that are there."""
+    """Holm's step-down correction (Holm 1979) for all pairs of the first run and those that have a p-value.
+
+    Only the pairs of the first are known. The k-th smallest of them is the k-th of all at best, so that the factor of
+    that rank is never too small.
+    """
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    pairs = len(order) * (len(order) + 1) // 2
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p_value, i) in enumerate(order):
-        largest = max(largest, min(1.0, p_value * (len(order) - rank)))
+        largest = max(largest, min(1.0, p_value * (pairs - rank)))
         corrected[i] = largest
     return corrected

@@ -165,7 +165,11 @@ def _differences(comparison: Comparison) -> tuple[Block, ...]:
     )
     rows = [_difference(comparison.signal, d) for d in comparison.differences[:MAX_ROWS]]
     tested = sum(d.p_value is not None for d in comparison.differences)
-    note = "p is corrected for the number of runs (Holm)." if tested > 1 else ""
+    note = (
+        "p is corrected for the number of pairs of runs (Holm), because the best one was picked by what is tested."
+        if tested > 1
+        else ""
+    )
     notes = [note, _more(len(comparison.differences)), _other_data(comparison)]
     return (table(columns, rows, note=" ".join(filter(None, notes))),)
 

@@ -55,7 +55,7 @@ class Difference:
 
     Attributes:
         other: name of the other run. amount: value of the best minus value of the other.
-        p_value: two-sided, after Holm's correction for the number of runs compared; None where nothing can be tested.
+        p_value: two-sided, after Holm's correction for all pairs of the runs; None where nothing can be tested.
         method: the test, or why there is none. needed: samples per run that would settle it.
     """
 

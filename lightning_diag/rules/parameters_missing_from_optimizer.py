@@ -31,7 +31,9 @@ class ParametersMissingFromOptimizer(Rule):
         idle = model.missing_without_grad or 0.0
         unused = share - idle <= self.share
         blocks = f": {listed(model.missing_blocks)}" if model.missing_blocks else ""
-        of_them = "none of them ever got one" if idle >= share else f"{percent(share - idle)} of all got one in training"
+        of_them = (
+            "none of them ever got one" if idle >= share else f"{percent(share - idle)} of all got one in training"
+        )
         grads = "" if model.missing_without_grad is None else f"; {of_them}"
         text = f"{percent(share)} of the parameters require a gradient and are in no optimiser{blocks}{grads}"
         changed = (

@@ -88,4 +88,6 @@ AUC = 0.85
 
 def looks_different(history: RunHistory) -> bool:
     """Whether the inputs of the two splits are told apart by any of the three signs."""
-    return any((scale_differs(history, SCALE, ALPHA), means_differ(history, SMD, ALPHA), told_apart(history, AUC, ALPHA)))
+    return any(
+        (scale_differs(history, SCALE, ALPHA), means_differ(history, SMD, ALPHA), told_apart(history, AUC, ALPHA))
+    )

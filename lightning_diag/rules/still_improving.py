@@ -15,7 +15,7 @@ from lightning_diag.words import number, percent
 
 @dataclass(frozen=True, kw_only=True)
 class StillImproving(Rule):
-    """The last evaluations were the best, and each was clearly better than the one before."""
+    """The last evaluation is the best, and validation still fell towards it by more than its noise."""
 
     code: ClassVar[str] = "LD205"
     name: ClassVar[str] = "still-improving"
@@ -23,7 +23,7 @@ class StillImproving(Rule):
     min_epochs: ClassVar[int] = 2
 
     per_epoch: float = 0.02
-    """Fall per evaluation at the end, as a share of what there was to learn (the trivial or first loss): ten more such
+    """Mean fall per evaluation at the end, as a share of what there was to learn (the trivial or first loss): ten more such
     evaluations would gain a fifth of it. Where less than a fifth is left, they cannot, and it is only worth knowing."""
     notable: float = 0.005
     """Share from which it is worth knowing (``info``): a hundred more evaluations would gain half of it at most."""
@@ -43,9 +43,9 @@ class StillImproving(Rule):
             severity="warning" if steep else "info",
             confidence=0.9 if steep else 0.6,
             claim="likely",
-            title=f"Ended while validation still improved ({percent(share)} of the way per epoch)",
-            summary=f"{'The run ended on the steep part' if steep else 'The run ended before it levelled off'}: {text}; each of the last evaluations gained {percent(share)} of what "
-            "there is to learn.",
+            title=f"Ended while validation still improved ({percent(share)} of the way per evaluation)",
+            summary=f"{'The run ended on the steep part' if steep else 'The run ended before it levelled off'}: {text}; over each of the "
+            f"last one, two and three intervals it fell by at least {percent(share)} of what there is to learn per evaluation.",
             evidence=(
                 Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.notable),
             ),

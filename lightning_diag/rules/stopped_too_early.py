@@ -22,7 +22,7 @@ class StoppedTooEarly(Rule):
     min_epochs: ClassVar[int] = 2
 
     per_epoch: float = 0.01
-    """Fall per evaluation at the stop, as a share of what there was to learn: stopping saves time only when the next ten
+    """Mean fall per evaluation at the stop, as a share of what there was to learn: stopping saves time only when the next ten
     evaluations would gain less than a tenth of it."""
 
     def check(self, history: RunHistory) -> Finding | None:
@@ -41,7 +41,7 @@ class StoppedTooEarly(Rule):
             confidence=0.9,
             claim="established",
             title=f"{stop.stopper} ended a run that was still improving",
-            summary=f"The run was stopped too early{of_planned}: {text}, still gaining {percent(share)} of the way per epoch.",
+            summary=f"The run was stopped too early{of_planned}: {text}, still gaining {percent(share)} of the way per evaluation.",
             evidence=(
                 Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.per_epoch),
             ),

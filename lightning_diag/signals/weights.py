@@ -101,7 +101,8 @@ def coverage(module: nn.Module, optimizers: Iterable[Any], reached: Iterable[Ten
     """Compare a module's parameters with those that the optimisers hold, by identity.
 
     Args:
-        module: the module. optimizers: all of them.
+        module: the module.
+        optimizers: all of them.
         reached: the parameters that had a gradient in some step; None where no step was looked at.
     """
     held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}

@@ -215,7 +215,8 @@ def _why_unknown(comparison: Comparison, *, late: bool) -> str:
 def _why_not(comparison: Comparison) -> str:
     wrong = comparison.having("shape")
     if _is_misshapen(comparison):
-        return f"; {len(wrong)} tensors have another shape in the checkpoint ({_listed(owners(wrong))})"
+        many = "1 tensor has" if len(wrong) == 1 else f"{len(wrong)} tensors have"
+        return f"; {many} another shape in the checkpoint ({_listed(owners(wrong))})"
     cosine = comparison.distance.cosine
     if cosine is not None and cosine > LIMITS.related:
         return "; the two are related: the same seed, an average (EMA) of the same run, or trained since"

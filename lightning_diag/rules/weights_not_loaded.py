@@ -29,6 +29,7 @@ class WeightsNotLoaded(Rule):
         facts = judged(history)
         if facts.verdict != "not loaded":
             return None
+        how = "load with the line above" if facts.fix else "mend the load"
         near = facts.cosine is not None and facts.cosine > self.related
         return self.finding(
             severity="error",
@@ -44,7 +45,7 @@ class WeightsNotLoaded(Rule):
                 "check what loading returns: `missing_keys` should hold nothing but the new head, `unexpected_keys` nothing",
                 "train again from the start: what this run learned says nothing about the pretrained model",
             ),
-            next_test="load with the line above and run one step: PretrainLoadVerifier must then answer “loaded”",
+            next_test=f"{how} and run one step: PretrainLoadVerifier must then answer “loaded”",
             scope="weights",
             explains=("LD110", "LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
             excludes=("LD502", "LD504", "LD508"),

@@ -179,3 +179,8 @@ def test_what_shares_names_or_shapes_is_not_called_unrelated(tmp_path, related):
     digits = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).state_dict()
     facts = two_files(tmp_path, digits, related().state_dict())
     assert "unrelated" not in facts.reason
+
+
+def test_one_tensor_of_another_shape_is_counted_as_one(tmp_path):
+    facts = two_files(tmp_path, {"a.weight": torch.randn(8, 9)}, {"a.weight": torch.randn(8, 8)})
+    assert "1 tensor has another shape in the checkpoint" in facts.reason

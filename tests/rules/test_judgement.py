@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Baseline, Count
+from lightning_diag.history import Baseline, Count, PretrainFacts
 from lightning_diag.rules import reading
 from lightning_diag.rules.metric_covers_part_of_validation import MetricCoversPartOfValidation
 from tests.build import history
@@ -239,3 +239,9 @@ def test_a_bump_on_the_way_is_not_called_a_gain() -> None:
     """1.0 → 1.04 → 0.90 is a mean fall over two evaluations, not a fall in each."""
     found = diagnose(history({"val/loss": [2.3, 1.6, 1.0, 1.04, 0.90]}, classes=10)).finding("LD205")
     assert "over each of the last one, two and three intervals it fell by at least 2.2 %" in found.summary
+
+
+def test_no_line_above_is_spoken_of_where_no_line_would_load_the_weights() -> None:
+    for fix, how in (("model.load(x)", "load with the line above"), (None, "mend the load")):
+        facts = PretrainFacts(verdict="not loaded", checkpoint="stage1.pt", parameters=5000, equal=0.0, fix=fix)
+        assert diagnose(history(pretrain=facts)).finding("LD501").next_test.startswith(how)

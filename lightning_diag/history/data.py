@@ -17,6 +17,7 @@ class SplitFacts:
         class_counts: samples per class index (from the targets of one epoch, or the data set's labels).
         drawn_counts: samples per class that were really drawn in the first epoch (differs under a sampler).
         sampler: class name of the sampler; shuffled: whether the order is random; drop_last as in the loader.
+        replacement: whether the sampler may draw a sample more than once per epoch; None when it does not say.
         input_mean, input_std, input_min, input_max: moments of the sampled inputs, over all features.
         feature_std_min, feature_std_max: extremes of the per-feature standard deviation.
         feature_mean_absmax: largest absolute per-feature mean.
@@ -38,6 +39,7 @@ class SplitFacts:
     drawn_counts: tuple[int, ...] = ()
     sampler: str | None = None
     shuffled: bool | None = None
+    replacement: bool | None = None
     drop_last: bool | None = None
     input_mean: float | None = None
     input_std: float | None = None
@@ -57,6 +59,18 @@ class SplitFacts:
     features: int | None = None
     nearest_same: Count | None = None
     augmented: bool | None = None
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether one epoch may hold a sample several times: then equal samples in it are not copies in the data."""
+        return self.sampler == "WeightedRandomSampler" if self.replacement is None else self.replacement
+
+    @property
+    def copies(self) -> float | None:
+        """Share of the fingerprinted samples that are exact copies of others; None where that is not known."""
+        if not self.hashed or self.distinct is None or self.redrawn:
+            return None
+        return 1 - self.distinct / self.hashed
 
     @property
     def sorted_batches(self) -> bool:

@@ -34,9 +34,7 @@ class Leakage(Rule):
         assert data.overlap is not None  # the engine checked ``needs``
         if data.low_cardinality or data.overlap.n == 0 or data.overlap.rate >= 0.95:
             return None
-        train = data.train
-        copies = 1 - train.distinct / train.hashed if train.hashed and train.distinct is not None else 0.0
-        natural = max(copies, data.overlap_expected or 0.0)
+        natural = max(data.train.copies or 0.0, data.overlap_expected or 0.0)
         near = data.near_overlap or Count(k=0, n=0)
         for seen, kind in ((data.overlap, "are also training samples"), (near, "are near copies of training samples")):
             p_value = statistics.binomial(seen, min(1.0, natural + self.tolerated), "greater")

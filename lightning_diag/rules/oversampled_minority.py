@@ -69,12 +69,7 @@ class OversampledMinority(Rule):
         )
 
     def _copies(self, history: RunHistory) -> tuple[str, float] | None:
-        split = history.context.data.train
-        if not split.hashed or split.distinct is None or history.context.data.low_cardinality:
+        share = history.context.data.train.copies
+        if share is None or share <= self.copies or history.context.data.low_cardinality:
             return None
-        share = 1 - split.distinct / split.hashed
-        return (
-            (f"{percent(share)} of the training samples are exact copies of others", share)
-            if share > self.copies
-            else None
-        )
+        return f"{percent(share)} of the training samples are exact copies of others", share

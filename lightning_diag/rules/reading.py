@@ -73,10 +73,11 @@ def classes(history: RunHistory) -> int | None:
 
 
 def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
-    """Samples per class index: what was seen in an evaluation, else what the data set holds."""
-    facts = history.context.data.train if stage == "train" else history.context.data.val
-    if facts.class_counts:
-        return facts.class_counts
+    """Samples per class index: what training drew, or validation holds, else what an evaluation saw."""
+    data = history.context.data
+    known = data.train.drawn_counts or data.train.class_counts if stage == "train" else data.val.class_counts
+    if known:
+        return known
     record = history.last_stage(stage)
     if record is None or not record.classes:
         return ()

@@ -67,7 +67,7 @@ class DataSignals:
         same = same_label_as_nearest(a, train.row_labels())
         if same is not None:
             changes["train"] = replace(changes["train"], nearest_same=Count(k=same[0], n=same[1]))
-        if (augmented := _augmented(train)) is not None:
+        if (augmented := _augmented(train)) is not None and not (augmented and known.train.redrawn):
             changes["train"] = replace(changes["train"], augmented=augmented)
         changes |= _duplicates(train, val, a)
         if len(a) and len(b):

@@ -50,6 +50,7 @@ def split_facts(loader: Any) -> SplitFacts:
         batch_size=_whole(getattr(loader, "batch_size", None) or getattr(batch_sampler, "batch_size", None)),
         sampler=type(sampler).__name__ if sampler is not None else None,
         shuffled=_shuffled(sampler),
+        replacement=_flag(_safe(sampler, "replacement")),
         drop_last=_flag(getattr(loader, "drop_last", None)),
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_diag.history import PretrainFacts
+from lightning_diag.history import PretrainFacts, SplitFacts
 from lightning_diag.rules import RULES, gaps, reading
 from tests.build import history
 
@@ -64,3 +64,21 @@ def test_every_code_stands_for_one_word_of_the_benchmark() -> None:
     words = json.loads(path.read_text(encoding="utf-8"))
     assert all(len(word) == 1 for word in words.values())
     assert {rule.code for rule in RULES} <= set(words)
+
+
+def test_the_trivial_answer_to_training_is_that_to_what_was_drawn() -> None:
+    """Under a balanced sampler nobody is right on 95 % of the draws by naming one class."""
+    facts = {"class_counts": (1900, 100), "drawn_counts": (1010, 990), "sampler": "WeightedRandomSampler"}
+    run = history({"train/loss": [0.7, 0.69]}, train=facts, val={"class_counts": (475, 25)}, classes=2)
+    assert reading.trivial_rate(run, "train") == pytest.approx(0.505)
+    assert reading.trivial_rate(run, "val") == pytest.approx(0.95)
+    assert reading.loss_scale(run) == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_what_a_sampler_draws_twice_is_no_copy() -> None:
+    drawn = {"hashed": 2000, "distinct": 1264}
+    assert SplitFacts(**drawn).copies == pytest.approx(0.368)
+    assert SplitFacts(**drawn, sampler="RandomSampler", replacement=True).copies is None
+    assert SplitFacts(**drawn, sampler="WeightedRandomSampler").copies is None, "a record that does not say"
+    assert SplitFacts(**drawn, sampler="WeightedRandomSampler", replacement=False).copies == pytest.approx(0.368)
+    assert SplitFacts().copies is None

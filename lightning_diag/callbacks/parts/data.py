@@ -58,7 +58,7 @@ class DataPart(Part):
         if run.processes > 1:
             facts = _of_a_share(facts, class_counts(_dataset(run.trainer.val_dataloaders)))
         counts = class_counts(_dataset(run.trainer.train_dataloader))
-        if not counts and facts.train.sampler in _EVERY_SAMPLE_ONCE:
+        if not counts and facts.train.sampler in _EVERY_SAMPLE_ONCE and not facts.train.redrawn:
             counts = facts.train.drawn_counts
         return replace(facts, train=replace(facts.train, class_counts=facts.train.class_counts or counts))
 

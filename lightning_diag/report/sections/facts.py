@@ -54,7 +54,12 @@ def _split(split: SplitFacts, view: View) -> dict[str, str]:
 
 def _order(split: SplitFacts) -> str:
     shuffled = "" if split.shuffled is None else "shuffled" if split.shuffled else "fixed order"
-    parts = (shuffled, name(split.sampler) if split.sampler else "", "last batch dropped" if split.drop_last else "")
+    parts = (
+        shuffled,
+        name(split.sampler) if split.sampler else "",
+        "drawn with replacement" if split.replacement else "",
+        "last batch dropped" if split.drop_last else "",
+    )
     return ", ".join(part for part in parts if part)
 
 

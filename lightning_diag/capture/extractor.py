@@ -87,6 +87,14 @@ class Extractor(Protocol):
         """The pair of ``step``."""
 
 
+class ExtractorError(Exception):
+    """The user's function failed on a step, or returned what is no pair; :attr:`error` says how."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def as_pair(extracted: Extracted) -> Pair | Observation | None:
     """A tuple or a mapping as a :class:`Pair`.
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from lightning_diag.capture.calls import LossCall
-from lightning_diag.capture.choice import Choice, Signature, apply, signature_of
-from lightning_diag.capture.choosing import Context, choose
+from lightning_diag.capture.choice import apply
+from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared
 from lightning_diag.capture.discovery import Found, discover
-from lightning_diag.capture.extractor import Extractor, Pair, Step, as_pair, form_of, observe
+from lightning_diag.capture.extractor import Extractor, ExtractorError, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
@@ -29,12 +29,6 @@ MAX_MISSES = 3
 MAX_CALIBRATIONS = 3
 """Calibrations of a stage: one that cannot be read then is left alone."""
 
-MAX_SIGNATURES = 64
-"""Combinations of loss calls that are remembered."""
-
-FULL_EVERY = 16
-"""Every so many steps all losses are listened for, so that one that starts later is noticed."""
-
 MAX_REASONS = 6
 """Reasons why candidates were refused that the report shows."""
 
@@ -46,23 +40,8 @@ LOSS_ONLY = frozenset({"regression", "other"})
 
 
 @dataclass(slots=True)
-class Shared:
-    """What the stages learn from each other.
-
-    Attributes:
-        route: the calibrated path, with the form of its pairs.
-        reversed_sites: losses that are called with the target first.
-        masked_sites: unreduced losses of which a mask hides entries.
-    """
-
-    route: Plan | None = None
-    reversed_sites: frozenset[str] = frozenset()
-    masked_sites: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
 class Stage:
-    """One stage (and loader) of a fit."""
+    """One stage (and loader) of a fit; one that :attr:`ended` after errors is no longer read."""
 
     name: str
     module: nn.Module
@@ -73,28 +52,31 @@ class Stage:
     calibrations: int = 1
     plan: Plan | None = None
     learned: Plan | None = None
-    choices: dict[Signature, Choice] = field(default_factory=dict)
+    choices: Choices = field(init=False)
     steady: Steady | None = None  # set after calibration only, dropped with it
     source: str | None = None
     task: str | None = None
-    heads: tuple[str, ...] = ()
     reasons: list[str] = field(default_factory=list)
     form: Form | None = None
     copying: bool = False
     overwritten: bool = False
     mode: bool = False
     watching: bool = False
-    masked: bool = False
-    _losses: frozenset[str] | None = None
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.choices = Choices(self.shared)
 
     def losses(self) -> frozenset[str] | None:
         """Losses to listen for in the next step; None for all: now and then, or while none is known."""
-        return self._losses if self.steps % FULL_EVERY else None
+        return self.choices.losses if self.steps % FULL_EVERY else None
 
     @property
     def calibrating(self) -> bool:
         """Whether the next step is looked at closely."""
-        return self.steps < CALIBRATION_STEPS + self.watching or (self.plan is None and not self.choices and self._news)
+        return self.steps < CALIBRATION_STEPS + self.watching or (
+            self.plan is None and not self.choices.known and self._news
+        )
 
     @property
     def _news(self) -> bool:
@@ -121,7 +103,7 @@ class Stage:
         seen = self._planned(evidence) if self.plan is not None and not close else None
         if seen is None and (close or self.plan is None):
             seen = self._from_calls(calls, evidence, close=close)
-            if close and not self.overwritten and not self.masked and (seen is None or seen.task in LOSS_ONLY):
+            if close and not self.overwritten and not self.choices.masked and (seen is None or seen.task in LOSS_ONLY):
                 seen = self._searched(evidence, strong=seen is not None) or seen
         self._count(seen)
         return seen
@@ -129,7 +111,11 @@ class Stage:
     def extracted(
         self, extractor: Extractor, calls: list[LossCall], batch: object, where: tuple[int | None, int], outputs: object
     ) -> Observation | None:
-        """The pair that the user's function returns for a step; its errors are passed on."""
+        """The pair that the user's function returns for a step; None where it skips the step.
+
+        Raises:
+            ExtractorError: when the function raises, or returns what is no pair.
+        """
         seen = readable(calls)
         step = Step(
             stage=self.name.partition(":")[0],
@@ -141,10 +127,13 @@ class Stage:
             seen=seen,
         )
         self.steps += 1
-        pair = as_pair(extractor(step))
-        if isinstance(pair, Pair):
-            self.form = self.form or form_of(pair)
-            pair = observe(pair, self.form)
+        try:
+            pair = as_pair(extractor(step))
+            if isinstance(pair, Pair):
+                self.form = self.form or form_of(pair)
+                pair = observe(pair, self.form)
+        except Exception as error:
+            raise ExtractorError(error) from error
         self._count(pair)
         return pair
 
@@ -152,8 +141,14 @@ class Stage:
         """What the report says about this stage."""
         problem = None if self.pairs else self._problem()
         if self.pairs and self.task in LOSS_ONLY:
-            problem = MASKED if self.masked else f"the loss compares no labels ({self.task}): accuracy is not measured"
-        return CaptureFacts(stage=self.name, source=self.source, task=self.task, problem=problem, heads=self.heads)
+            problem = (
+                MASKED
+                if self.choices.masked
+                else f"the loss compares no labels ({self.task}): accuracy is not measured"
+            )
+        return CaptureFacts(
+            stage=self.name, source=self.source, task=self.task, problem=problem, heads=self.choices.heads
+        )
 
     def _problem(self) -> str:
         if not self.steps:
@@ -171,10 +166,11 @@ class Stage:
     def _count(self, seen: Observation | None) -> None:
         if seen is None:
             self.misses += 1
-            self._losses = None  # the step may have called another loss: the next one like it is heard
-            known = self.plan is not None or bool(self.choices)
+            self.choices.losses = None  # the step may have called another loss: the next one like it is heard
+            known = self.plan is not None or bool(self.choices.known)
             if known and self.misses >= MAX_MISSES and self.calibrations < MAX_CALIBRATIONS:
-                self.steps, self.misses, self.plan, self.choices, self.steady = 0, 0, None, {}, None
+                self.steps, self.misses, self.plan, self.steady = 0, 0, None, None
+                self.choices.known = {}
                 self.calibrations += 1
             return
         self.misses = 0
@@ -193,7 +189,7 @@ class Stage:
         if not calls:
             return None
         try:
-            choice = self._choice(calls, evidence, close=close)
+            choice = self.choices.find(calls, evidence, close=close)
             seen = apply(choice, calls, None)
         except Rejected as reason:
             self.steady = None
@@ -206,27 +202,6 @@ class Stage:
         elif len(calls) == 1 and not (choice.one_hot or choice.loop or choice.reverse):
             self.steady = Steady(calls[0], seen) if Steady.possible(calls[0]) else None
         return seen
-
-    def _choice(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Choice:
-        signature = signature_of(calls)
-        known = self.choices.get(signature)
-        if known is not None and not close:
-            return known
-        loop = next((c for c in self.choices.values() if c.loop and set(c.signature) == set(signature)), None)
-        if loop is not None and not close:
-            return Choice(
-                signature, tuple(range(len(signature))), task="dense", loop=True, reason="calls of one loop, joined"
-            )
-        shared = self.shared
-        known_sites = shared.reversed_sites, shared.masked_sites
-        choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, *known_sites))
-        shared.masked_sites |= choice.masked
-        self.masked = bool(choice.masked) and choice.task == "other"
-        if len(self.choices) < MAX_SIGNATURES:
-            self.choices[signature] = choice
-            self._losses = frozenset(name for known in self.choices for name in known)
-        self.heads = choice.heads or self.heads
-        return choice
 
     def _reject(self, reason: str) -> None:
         if reason not in self.reasons and len(self.reasons) < MAX_REASONS:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_diag.capture.batch import Path, leaves, pick
-from lightning_diag.capture.extractor import Extractor
-from lightning_diag.capture.interception import CallLog, Mode, Patch
-from lightning_diag.capture.names import module_names
+from lightning_diag.capture.choices import Shared
+from lightning_diag.capture.extractor import Extractor, ExtractorError
+from lightning_diag.capture.faults import Faults
 from lightning_diag.capture.observation import Again, Consumer, Observation
 from lightning_diag.capture.plans import Evidence
-from lightning_diag.capture.stage import Shared, Stage
+from lightning_diag.capture.recording import Recording
+from lightning_diag.capture.stage import Stage
 from lightning_diag.capture.steady import is_returned, labels_of
-from lightning_diag.capture.taps import Tapper
-from lightning_diag.capture.usage import Usage
 from lightning_diag.capture.wrapping import StepWrapper, is_compiled
 from lightning_diag.history import CaptureFacts
 
 STEPS = ("training_step", "validation_step", "test_step")
-MAX_FAULTS = 3
-"""Errors of our own after which a fit is no longer observed."""
 
 
 class StepCapture:
@@ -32,7 +30,7 @@ class StepCapture:
 
     Use :meth:`install` at fit start, :meth:`begin` before each batch, :meth:`end` after it (or a consumer),
     :meth:`remove` at fit end and on an exception. With ``position`` training batches need not be announced. Nothing here
-    raises into the step; the first error of our own is kept in :attr:`fault`.
+    raises into the step; errors are counted in :attr:`faults`.
 
     Args:
         module: the LightningModule (of ``lightning.pytorch`` or ``pytorch_lightning``).
@@ -45,7 +43,7 @@ class StepCapture:
             ``training_step`` that the Trainer itself calls for a batch is observed; a closure may call it again.
 
     Attributes:
-        fault: first error of our own, or of the extractor or the consumer; None while all is well.
+        faults: errors of our own, of the extractor and of the consumer.
     """
 
     def __init__(
@@ -57,26 +55,20 @@ class StepCapture:
         position: Callable[[], int] | None = None,
     ) -> None:
         self.module = module
-        self.fault: Exception | None = None
-        self._faults = 0
+        self.faults = Faults()
         self._extractor, self._consumer, self._position = extractor, consumer, position
         self._at = -1
         self._again: Again | None = None
         self._given: object = None
         self._takes_batch = True
-        self._log = CallLog()
-        self._patch = Patch(self._log)
-        self._mode = Mode(self._log)
-        self._tapper = Tapper(module)
+        self._recording = Recording(module, compiled=is_compiled(module, STEPS), plain=extractor is not None)
+        self._log, self._undo = self._recording.log, self._recording.undo
         self._wrappers: list[StepWrapper] = []
         self._shared = Shared()
         self._stages: dict[str, Stage] = {}
-        self._compiled = is_compiled(module, STEPS)
         self._stage: Stage | None = None
-        self._undo: list[Callable[[], None]] = []
         self._batch: object = None
         self._leaves: Mapping[Path, Tensor] = {}
-        self._usage: Usage | None = None
         self._where: tuple[int | None, int] = (0, 0)
         self._pending: Observation | None = None
 
@@ -84,7 +76,7 @@ class StepCapture:
         """Wrap the steps of this instance; does nothing the second time."""
         if self._wrappers:
             return
-        self._tapper.reset()
+        self._recording.tapper.reset()
         for name in STEPS:
             if callable(getattr(self.module, name, None)):
                 self._wrappers.append(StepWrapper(self.module, name, self))
@@ -111,7 +103,7 @@ class StepCapture:
         """
         self._pending = None
         self._stage = None
-        if not enabled or self._faults >= MAX_FAULTS:
+        if not enabled:
             return
         name = f"{stage}:{dataloader_idx}" if dataloader_idx else stage
         state = self._stages.get(name)
@@ -122,7 +114,7 @@ class StepCapture:
             self._read_batch(state, batch)
             self._stage = state
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's run
-            self._note(fault)
+            self._note(state, fault)
 
     def end(self, outputs: object) -> Observation | None:
         """The observation of the step, from ``on_*_batch_end``; all references to its tensors are dropped.
@@ -139,9 +131,10 @@ class StepCapture:
         """Where predictions and targets of ``stage`` come from, or why they do not."""
         state = self._stages.get(stage)
         facts = state.facts() if state else CaptureFacts(stage=stage, problem="no step was observed")
-        if state is not None and facts.source is None and self.fault is not None:
-            return CaptureFacts(stage=stage, problem=f"capture failed: {type(self.fault).__name__}: {self.fault}")
-        return facts
+        problem = self.faults.problem(stage)
+        if problem and facts.source is None:
+            return replace(facts, problem=problem)
+        return replace(facts, source=f"{facts.source} ({problem})") if problem else facts
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -158,9 +151,9 @@ class StepCapture:
         if state is None:
             return False
         try:
-            self._arm(state)
+            self._recording.arm(state, self._leaves)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
-            self._note(fault)
+            self._note(state, fault)
             self.leave(done=False)
             return False
         return True
@@ -183,42 +176,13 @@ class StepCapture:
             self._stage, self._where = self._stages["train"], (index, 0)
         return True
 
-    def _arm(self, state: Stage) -> None:
-        if state.steady is not None:
-            self._log.open()
-            self._listen(state, state.losses())
-            return
-        close = state.calibrating and not self._compiled and self._extractor is None
-        self._log.open(module_names(self.module) if close else None, copying=state.copying)
-        if close:
-            self._undo.append(self._tapper.leave)
-            self._tapper.enter()
-        elif state.plan is not None and state.plan.parts:
-            self._undo.append(self._tapper.leave)
-            self._tapper.enter_named(state.plan.parts)
-        if close or state.plan is None:
-            self._listen(state, None if close else state.losses())
-        self._usage = None
-        if close and state.watching:
-            self._usage = Usage(self._leaves.values())
-            self._usage.enter()
-            self._undo.append(self._usage.leave)
-
-    def _listen(self, state: Stage, losses: frozenset[str] | None) -> None:
-        if self._compiled or state.mode:
-            self._mode.enter()
-            self._undo.append(self._mode.leave)
-        else:
-            self._undo.append(self._patch.leave)
-            self._patch.enter(losses)
-
     def leave(self, *, done: bool = True) -> None:
         """After the step: stop recording; drop everything of a step that raised."""
         while self._undo:
             try:
                 self._undo.pop()()
             except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
-                self._note(fault)
+                self._note(self._stage, fault)
         if not done:
             self._forget()
 
@@ -233,19 +197,21 @@ class StepCapture:
         try:
             seen = self._digest(state, result)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
-            self._note(fault)
+            self._note(state, fault)
         finally:
             self._forget()
-        if self._consumer is None:
-            self._pending = seen
-            return
         try:
-            with torch.no_grad():
-                again = self._consumer(state.name, seen, result, batch, index)
-            if state.name == "train":
-                self._again = again if seen is not None and seen.form is not None else None
+            if self._consumer is None:
+                self._pending = seen
+            else:
+                with torch.no_grad():
+                    again = self._consumer(state.name, seen, result, batch, index)
+                if state.name == "train":
+                    self._again = again if seen is not None and seen.form is not None else None
+            if seen is not None:
+                self.faults.well(state.name)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
-            self._note(fault)
+            self._note(state, fault)
 
     def _repeated(self, state: Stage, result: object) -> bool:
         """Hand over a training step like the one before; False when it is not, or nobody takes it this way."""
@@ -260,27 +226,30 @@ class StepCapture:
                     self._given = None
                     return True
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
-            self._note(fault)
+            self._note(state, fault)
         self._again = None
         return False
 
     def _digest(self, state: Stage, result: object) -> Observation | None:
-        log, tapper = self._log, self._tapper
-        if (fault := log.fault or tapper.fault) is not None:
-            self._note(fault)
-            log.fault = tapper.fault = None
+        log, heard = self._log, self._recording
+        if (fault := heard.take_fault()) is not None:
+            self._note(state, fault)
+        if state.ended:
+            return None
         if self._extractor is not None:
             seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
         else:
             seen = state.again(log.calls, result)
             if seen is None:
-                evidence = Evidence(self._leaves, tapper.visits, result, state.name == "train", self._usage)
+                evidence = Evidence(self._leaves, heard.tapper.visits, result, state.name == "train", heard.usage)
                 seen = state.observe(log.calls, evidence)
             if log.traced and not log.calls:
                 state.mode = True
         return seen
 
     def _read_batch(self, state: Stage, batch: object) -> None:
+        if state.ended:
+            return
         if self._extractor is not None:
             self._batch = copy.copy(batch) if isinstance(batch, dict | list) else batch
         elif state.calibrating:
@@ -290,12 +259,16 @@ class StepCapture:
 
     def _forget(self) -> None:
         """Drop all references to tensors of the step."""
-        self._stage = self._batch = self._given = self._usage = None
+        self._stage = self._batch = self._given = None
         if self._leaves:
             self._leaves = {}
-        self._log.clear()
-        self._tapper.clear()
+        self._recording.clear()
 
-    def _note(self, fault: Exception) -> None:
-        self.fault = self.fault or fault
-        self._faults += 1
+    def _note(self, state: Stage | None, fault: Exception) -> None:
+        name = "train" if state is None else state.name
+        if isinstance(fault, ExtractorError):
+            self.faults.note(name, fault.error, ours=False)
+        else:
+            self.faults.note(name, fault)
+        if state is not None and self.faults.ended(name):
+            state.ended, state.steady = True, None

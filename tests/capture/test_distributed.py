@@ -36,8 +36,8 @@ class Observer(Callback):
 
     def on_fit_end(self, trainer, pl_module):
         self.capture.remove()
-        if sum(self.found) < len(self.found) - 1 or self.capture.fault is not None:
-            raise AssertionError(f"{self.found} {self.capture.facts('train')} {self.capture.fault}")
+        if sum(self.found) < len(self.found) - 1 or self.capture.faults.first is not None:
+            raise AssertionError(f"{self.found} {self.capture.facts('train')} {self.capture.faults.first}")
 
 
 def fit(kind, strategy, callbacks):

@@ -83,7 +83,7 @@ def test_there_are_five_examples_and_each_is_an_extractor():
 )
 def test_examples_of_the_documentation(index, task, kind, shape):
     capture, seen, result = observe(examples()[index])
-    assert capture.fault is None
+    assert capture.faults.first is None
     assert (seen.task, seen.kind, tuple(seen.preds.shape)) == (task, kind, shape)
     assert not seen.preds.requires_grad
     if index < 2:
@@ -97,19 +97,19 @@ def test_examples_of_the_documentation(index, task, kind, shape):
 def test_none_skips_a_step():
     capture, seen, _ = observe(lambda step: None)
     assert seen is None
-    assert capture.fault is None
+    assert capture.faults.first is None
 
 
 def test_a_wrong_return_value_says_what_to_return():
     capture, seen, _ = observe(lambda step: 3)
     assert seen is None
-    assert "expected (preds, target)" in str(capture.fault)
+    assert "expected (preds, target)" in str(capture.faults.first)
     assert "expected (preds, target)" in capture.facts("train").problem
 
 
 def test_an_error_of_the_extractor_does_not_end_the_run():
     capture, _, _ = observe(lambda step: step.outputs["nothing"], steps=5)
-    assert isinstance(capture.fault, KeyError)
+    assert isinstance(capture.faults.first, KeyError)
 
 
 def test_unknown_task_is_refused_where_it_is_written():

@@ -30,7 +30,7 @@ def test_pair_of_a_plain_cross_entropy():
     assert seen.target.data_ptr() == batch[1].data_ptr()
     assert seen.loss == loss
     assert "training_step" not in module.__dict__
-    assert capture.fault is None
+    assert capture.faults.first is None
 
 
 class NowAndThenAnother(Net):

@@ -12,7 +12,7 @@ from tests.capture.test_styles import run
 def test_no_pair_is_made_up(name):
     style = Style(name, getattr(silent, name), silent.SILENT[name], pair=lambda m, b, s: None)
     _, observer = run(style)
-    assert observer.capture.fault is None
+    assert observer.capture.faults.first is None
     assert not [seen for _, seen, _ in observer.seen if seen.counts]
     problem = observer.capture.facts("train").problem
     named = "training_step" in problem or "a mask hides entries of the loss" in problem

@@ -82,7 +82,7 @@ def run(style, **options):
 def test_true_pair_in_both_stages(name):
     style = REGISTRY[name]
     module, observer = run(style)
-    assert observer.capture.fault is None
+    assert observer.capture.faults.first is None
     for stage in ("train", "val", "val:1")[: 1 + style.loaders]:
         task, source = style.expected(stage)
         facts = observer.capture.facts(stage)

@@ -48,7 +48,7 @@ def test_the_same_training_with_and_without(kind):
         assert same(bare[part], seen[part]), part
     stages = [stage for stage, _ in observer.seen]
     assert min(stages.count("train"), stages.count("val")) >= 5
-    assert observer.capture.fault is None
+    assert observer.capture.faults.first is None
     assert torch_is_itself()
 
 
@@ -140,12 +140,12 @@ def test_an_observed_module_can_be_saved():
 def test_an_error_of_ours_does_not_reach_the_step(monkeypatch):
     module = Net()
     capture = captured(module, BATCH)
-    monkeypatch.setattr("lightning_diag.capture.stage.choose", lambda *_: 1 / 0)
+    monkeypatch.setattr("lightning_diag.capture.choices.choose", lambda *_: 1 / 0)
     for _ in range(5):
         capture.begin("train", BATCH, 0)
         assert torch.isfinite(module.training_step(BATCH, 0))
         assert capture.end(None) is None
-    assert isinstance(capture.fault, ZeroDivisionError)
+    assert isinstance(capture.faults.first, ZeroDivisionError)
     assert "ZeroDivisionError" in capture.facts("train").problem
 
 
@@ -178,4 +178,4 @@ def test_no_graph_is_kept():
         assert seen.preds.grad_fn is None
         assert seen.loss.grad_fn is None
         assert not capture._log.calls
-        assert not capture._tapper.visits
+        assert not capture._recording.tapper.visits

@@ -12,13 +12,12 @@ from torch import Tensor
 from lightning_diag.callbacks.carried import stage_state, take_up_stage
 from lightning_diag.callbacks.collector import StageCollector, StepLosses
 from lightning_diag.callbacks.loaders import first_loader, loaders, padding, places
-from lightning_diag.callbacks.messages import warn
+from lightning_diag.callbacks.parts.stage_facts import record_facts, tell_faults
 from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
 from lightning_diag.capture.observation import Again
-from lightning_diag.history import CTCFacts, Outcomes
 from lightning_diag.metrics.rows import TRAIN_SCORES
 
 
@@ -60,6 +59,8 @@ class StagePart(Part):
         if stage == "train" and loss is not None:
             self.losses.add(loss)
         self._collector(run, stage).observe(seen, batch, loss)
+        if seen is None and self.capture is not None and self.capture.faults.first is not None:
+            tell_faults(run, self.capture)
         if stage == "train" and seen is not None and seen.form is not None and seen.reduction == "mean":
             run.again = self._again(run, returned=seen.returned)
 
@@ -125,7 +126,8 @@ class StagePart(Part):
             self._take(run, ["train"])
             train.reset()
             run.recorder.values(self.losses.read())
-        self._facts(run)
+        if self.capture is not None:
+            record_facts(run, self.capture, self.collectors, final=False)
         self._met = 0
 
     def take_part(self, run: Run, hook: str) -> None:
@@ -143,7 +145,8 @@ class StagePart(Part):
 
     def fit_end(self, run: Run) -> None:
         """Facts that need the whole run."""
-        self._facts(run, final=True)
+        if self.capture is not None:
+            record_facts(run, self.capture, self.collectors, final=True)
         val = self.collectors.get("val")
         if val is not None:
             place = places(first_loader(run.trainer.val_dataloaders))
@@ -235,49 +238,6 @@ class StagePart(Part):
         val = self.collectors.get("val")
         if val is not None and val.memory is not None:
             val.memory.settle(run.epoch, best=is_best(run))
-
-    def _facts(self, run: Run, *, final: bool = False) -> None:
-        context = run.recorder.context
-        train = self.collectors.get("train") or next(iter(self.collectors.values()), None)
-        if train is None or self.capture is None:
-            return
-        facts = tuple(self.capture.facts(stage) for stage in ("train", "val") if stage in self.collectors)
-        changes: dict[str, Any] = {
-            "task": train.task,
-            "classes": train.classes,
-            "capture": facts,
-            "ctc": self._ctc_facts(final=final) or context.ctc,
-            "class_names": self._names(run, train.classes),
-        }
-        if final:
-            changes["outcomes"] = self._outcomes(run)
-        if any(getattr(context, name) != value for name, value in changes.items()):
-            run.recorder.update(**changes)
-
-    def _outcomes(self, run: Run) -> tuple[Outcomes, ...]:
-        """Which samples of the best evaluation were right; a process of several sees only its own."""
-        if run.trainer.world_size > 1:
-            return ()
-        memories = [(stage, collector.memory) for stage, collector in self.collectors.items() if collector.memory]
-        return tuple(found for stage, memory in memories if (found := memory.outcomes(stage)))
-
-    def _ctc_facts(self, *, final: bool) -> CTCFacts | None:
-        """Call checks come from training; what was decoded (and the mapping test) from validation, at the end."""
-        found = {stage: c.ctc_facts() for stage, c in self.collectors.items() if final or stage == "train"}
-        if not any(found.values()):
-            return None
-        from lightning_diag.metrics.ctc import merge_facts
-
-        return merge_facts(found.get("train"), found.get("val"))
-
-    def _names(self, run: Run, classes: int | None) -> tuple[str, ...]:
-        names = run.recorder.context.class_names
-        if names and classes and len(names) != classes:
-            text = f"{len(names)} class names were given for {classes} classes; they are not used."
-            run.recorder.note(text)
-            warn(f"lightning_diag: {text}")
-            return ()
-        return names
 
 
 def _val(index: int) -> str:

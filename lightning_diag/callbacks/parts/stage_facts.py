@@ -1,0 +1,74 @@
+"""What the counted stages say about the run as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_diag.callbacks.collector import StageCollector
+from lightning_diag.callbacks.messages import warn
+from lightning_diag.callbacks.run import Run
+from lightning_diag.capture import StepCapture
+from lightning_diag.history import CTCFacts, Outcomes
+
+Collectors = Mapping[str, StageCollector]
+
+
+def record_facts(run: Run, capture: StepCapture, collectors: Collectors, *, final: bool) -> None:
+    """Put the facts into the context; those that need the whole run where it is ``final``."""
+    tell_faults(run, capture)
+    context = run.recorder.context
+    train = collectors.get("train") or next(iter(collectors.values()), None)
+    if train is None:
+        return
+    changes: dict[str, Any] = {
+        "task": train.task,
+        "classes": train.classes,
+        "capture": tuple(capture.facts(stage) for stage in sorted(collectors, key=_place)),
+        "ctc": _ctc_facts(collectors, final=final) or context.ctc,
+        "class_names": _names(run, train.classes),
+    }
+    if final:
+        changes["outcomes"] = _outcomes(run, collectors)
+    if any(getattr(context, name) != value for name, value in changes.items()):
+        run.recorder.update(**changes)
+
+
+def tell_faults(run: Run, capture: StepCapture) -> None:
+    """One warning and one note about the first error of the capture, and about each stage that is given up."""
+    for text in capture.faults.news():
+        run.recorder.note(text)
+        warn(f"lightning_diag: {text}\n{capture.faults.trace}")
+
+
+def _place(stage: str) -> tuple[int, int]:
+    """Training first, then the validation loaders in their order."""
+    return int(stage != "train"), int(stage.partition(":")[2] or 0)
+
+
+def _outcomes(run: Run, collectors: Collectors) -> tuple[Outcomes, ...]:
+    """Which samples of the best evaluation were right; a process of several sees only its own."""
+    if run.trainer.world_size > 1:
+        return ()
+    memories = [(stage, collector.memory) for stage, collector in collectors.items() if collector.memory]
+    return tuple(found for stage, memory in memories if (found := memory.outcomes(stage)))
+
+
+def _ctc_facts(collectors: Collectors, *, final: bool) -> CTCFacts | None:
+    """Call checks come from training; what was decoded (and the mapping test) from validation, at the end."""
+    found = {stage: c.ctc_facts() for stage, c in collectors.items() if final or stage == "train"}
+    if not any(found.values()):
+        return None
+    from lightning_diag.metrics.ctc import merge_facts
+
+    return merge_facts(found.get("train"), found.get("val"))
+
+
+def _names(run: Run, classes: int | None) -> tuple[str, ...]:
+    names = run.recorder.context.class_names
+    if names and classes and len(names) != classes:
+        text = f"{len(names)} class names were given for {classes} classes; they are not used."
+        run.recorder.note(text)
+        warn(f"lightning_diag: {text}")
+        return ()
+    return names

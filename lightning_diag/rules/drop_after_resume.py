@@ -7,10 +7,19 @@ from typing import ClassVar
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
+from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA, counts, loss_scale
-from lightning_diag.rules.resuming import circumstances, come_back, keep, not_excluded, rates, recovery, restored
+from lightning_diag.rules.resuming import (
+    circumstances,
+    come_back,
+    keep,
+    not_excluded,
+    rates,
+    recovery,
+    restored,
+    starts_as_before,
+)
 from lightning_diag.words import number, of, p
 
 
@@ -104,8 +113,7 @@ class DropAfterResume(Rule):
                 _lower(history, epoch),
                 keep(history),
             ),
-            next_test="validate the checkpoint before the first step (trainer.validate): the old accuracy means that the "
-            "updates did it, the new one that the weights or the preprocessing changed",
+            next_test=f"validate the checkpoint before the first step (trainer.validate): {_told_apart(history, epoch, start)}",
             scope="weights",
             epoch=epoch,
             explains=("LD506", "LD208", "LD102"),
@@ -121,3 +129,13 @@ def _lower(history: RunHistory, epoch: int) -> str:
     restarts = any(word in (history.context.optim.scheduler or "") for word in ("Restarts", "Cyclic"))
     decay = ", one decay instead of restarts" if restarts else ""
     return f"{rate or 'a lower learning rate'} with warm-up over the first 100 steps{decay}"
+
+
+def _told_apart(history: RunHistory, epoch: int, start: Count | None) -> str:
+    """What a validation of the checkpoint would say, with the numbers to look for where both are known."""
+    fallen = dict(counts(history, "val")).get(epoch)
+    old, new = (
+        (f"{start.k}/{start.n}", f"about {fallen.k}/{fallen.n}") if start and fallen else ("the old level", "the new")
+    )
+    what = "the preprocessing of validation" if starts_as_before(history) else "the weights or the preprocessing"
+    return f"{old} again means that the updates did it, {new} that {what} changed"

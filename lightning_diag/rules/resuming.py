@@ -89,10 +89,15 @@ def first_step(history: RunHistory) -> tuple[int, float, float] | None:
     return before[-1][0], first, before[-1][1]
 
 
+def starts_as_before(history: RunHistory) -> bool:
+    """Whether the first step after the resume was no worse than the steps of the last epoch before it."""
+    found = first_step(history)
+    return found is not None and found[1] <= found[2]
+
+
 def not_excluded(history: RunHistory) -> list[tuple[str, str]]:
     """(signal, cause) of what would look the same and nothing recorded excludes."""
-    by_lightning, found = bool(history.context.resumed_from), first_step(history)
-    as_before = found is not None and found[1] <= found[2]
+    by_lightning, as_before = bool(history.context.resumed_from), starts_as_before(history)
     out = [] if by_lightning else [("optim", "lost optimiser state")]
     out += [] if as_before else [("weights", "a head that was re-initialised")]
     out.append(("data", f"changed preprocessing{' of validation alone' if as_before else ''}"))

@@ -195,13 +195,11 @@ def test_chance_is_one_rate_and_has_a_name():
         val={"class_counts": (10, 10, 20)},
     )
     assert "is not better than chance (50 %, the share of the most frequent validation class; p = 1.00)" in report(run)
-    assert [text for _, text, _ in _levels(View(history=run, diagnosis=diagnose(run)), "val/acc")] == [
-        "largest class 50 %"
-    ]
+    assert [text for _, text, _ in _levels(View(history=run, diagnosis=diagnose(run)), "val/acc")] == ["chance 50 %"]
     unknown = history({"train/loss": [1.0, 0.01], "val/loss": [1.2, 2.0]}, counts=counts, classes=3)
     assert "is not better than chance (33 %, one of 3 classes; p = 0.95)" in report(unknown)
     levels = _levels(View(history=unknown, diagnosis=diagnose(unknown)), "val/acc")
-    assert [text for _, text, _ in levels] == ["1 of 3 classes 33 %"]
+    assert [text for _, text, _ in levels] == ["chance 33 %"]
 
 
 def test_a_fall_of_one_sample_in_150_is_no_claim():

@@ -113,6 +113,9 @@ def test_what_a_resume_restored_is_not_held_possible_and_not_advised() -> None:
     )
     assert not any("ckpt_path" in action for action in found.actions)
     assert "it came back as 0.0001 and was 0.005 in epoch 2" in found.actions[0]
+    assert found.next_test.endswith(
+        "21/29 again means that the updates did it, about 5/29 that the preprocessing of validation changed"
+    )
 
 
 def test_a_first_step_that_is_worse_already_is_told() -> None:

@@ -21,7 +21,7 @@ from lightning_diag.report.figures.style import (
     whole_epochs,
 )  # fmt: skip
 from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown
-from lightning_diag.rules.reading import class_counts, classes, trivial_rate
+from lightning_diag.rules.reading import trivial_rate
 from lightning_diag.words import title
 
 if TYPE_CHECKING:
@@ -157,15 +157,14 @@ def _fraction_limits(axes: Axes) -> tuple[float, float]:
 
 
 def _levels(view: View, signal: str) -> list[tuple[float, str, str]]:
-    """(value, name, colour) of the target and of chance, where it can be told from zero."""
+    """(value, name, colour) of the target and of chance as the rules compare with it, where it can be told from zero."""
     target, rate = view.history.context.target, trivial_rate(view.history)
     found = []
     if target is not None and target.metric == signal:
         found.append((target.value, f"target {shown(signal, target.value)}", MARK))
     single = view.history.context.task not in {"ctc", "multilabel"}  # one answer per sample
     if single and rate and signal == "val/acc" and 0.02 <= rate < 1:
-        of = "largest class" if sum(class_counts(view.history, "val")) else f"1 of {classes(view.history)} classes"
-        found.append((rate, f"{of} {numbers.percent(rate)}", FAINT))
+        found.append((rate, f"chance {numbers.percent(rate)}", FAINT))
     return found
 
 

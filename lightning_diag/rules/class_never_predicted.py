@@ -48,7 +48,7 @@ class ClassNeverPredicted(Rule):
             evidence=(
                 Evidence(
                     signal="val/classes",
-                    text=f"{total} validation samples have none of these answers, which happens by chance with {p(p_value)}",
+                    text=f"were each class the answer as often as it occurs, chance alone would leave so many out with {p(p_value)}",
                     observed=0.0,
                     expected=float(total),
                     p_value=p_value,

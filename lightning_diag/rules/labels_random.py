@@ -10,11 +10,11 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.chance import chance
+from lightning_diag.rules.first_look import first_sight, neighbours_agree, silent_because
 from lightning_diag.rules.reading import (
     above_trivial,
     could_be_good,
     counts,
-    first_sight,
     learned,
     train_rate,
     trivial_rate,
@@ -29,7 +29,11 @@ class LabelsRandom(Rule):
     code: ClassVar[str] = "LD607"
     name: ClassVar[str] = "labels-random"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:train|stage:probe|probe/train_acc")
-    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
+    tasks: ClassVar[tuple[str, ...]] = (
+        "multiclass",
+        "binary",
+        "multilabel",
+    )  # positions of one image are not new samples
     min_epochs: ClassVar[int] = 3
 
     alpha: float = 0.01
@@ -38,6 +42,18 @@ class LabelsRandom(Rule):
 
     above: float = 0.05
     """p-value below which validation was above chance, corrected for the number of evaluations: then the labels tell something."""
+
+    per_class: float = 64.0
+    """New samples per class below which a first epoch at chance says little: with fewer, not even a medium difference of two
+    class means (0.5 standard deviations) is established four times out of five (Cohen 1988)."""
+    way: float = 0.25
+    """Part of the way from chance to the last training accuracy that the first epoch must exclude. The running accuracy of an
+    epoch that ends half way up is about a quarter of the way up."""
+    moved: float = 0.01
+    """Update of the weights over their norm in that epoch, from which it could have learned: healthy first epochs move them
+    by 1 to 40 %."""
+    steps: int = 100
+    """Optimiser steps in that epoch that do instead, where the updates were not measured."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -53,8 +69,13 @@ class LabelsRandom(Rule):
         memorised = learned(history, "train") or learned(history, "probe")
         last = counts(history, "train")[-1][1]
         rose = last.rate > count.rate and self._differ(count, last)
-        if p_value < self.alpha or not memorised or not rose:
+        if p_value < self.alpha or not memorised or not rose or neighbours_agree(history, self.alpha):
             return None
+        silent = silent_because(history, per_class=self.per_class, moved=self.moved, steps=self.steps)
+        if silent:
+            raise CannotTellError(silent)
+        if statistics.wilson(count).high > rate + self.way * (last.rate - rate):
+            raise CannotTellError("the first epoch does not rule out that something was learned in it")
         text = f"the first time each sample was seen, training got {of(count)}, which is chance ({chance(history, 'train')}); repeated, it got to {of(last)}, and validation stays at chance"
         return self.finding(
             severity="error",

@@ -137,15 +137,15 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
 
 def _association(history: RunHistory, stage: str) -> float:
     """p-value that the last answers by class have nothing to do with the labels; 1 where classes were not counted."""
-    cells = _cells(_last_rows(history, stage))
-    return statistics.association(cells) if cells else 1.0
+    table = cells(_last_rows(history, stage))
+    return statistics.association(table) if table else 1.0
 
 
 def _last_rows(history: RunHistory, stage: str) -> ClassRows:
     return next((record.classes for _, record in reversed(history.stage(stage)) if record.classes), ClassRows())
 
 
-def _cells(rows: ClassRows) -> list[tuple[int, int, int]]:
+def cells(rows: ClassRows) -> list[tuple[int, int, int]]:
     """(support, predicted, correct) of each class; none unless each sample has one label and one answer."""
     if not rows:
         return []
@@ -163,9 +163,9 @@ def _dense_learned(history: RunHistory, stage: str) -> bool | None:
 
     Cohen's kappa of the last answers by class, else the errors against those of always naming the largest class.
     """
-    cells = _cells(_last_rows(history, stage))
-    if cells:
-        return statistics.kappa(cells) >= AGREEMENT
+    table = cells(_last_rows(history, stage))
+    if table:
+        return statistics.kappa(table) >= AGREEMENT
     best, rate = best_count(history, stage), trivial_rate(history, stage)
     return None if best is None or rate is None else 1 - best[1].rate < (1 - AGREEMENT) * (1 - rate)
 
@@ -176,24 +176,6 @@ def _ctc_learned(history: RunHistory, stage: str) -> bool | None:
     if ratio is None and errors is None:
         return None
     return bool(ratio and ratio[1] < 0.9) or bool(errors and errors[1] < 0.95)
-
-
-def first_sight(history: RunHistory) -> tuple[int, Count, float] | None:
-    """(epoch, running training accuracy, p-value that it is chance) of the epoch that saw each sample for the first time.
-
-    No sample was seen before, so that this measures generalisation within the training set. None where the run was
-    resumed, or training was not counted.
-    """
-    rate, found = trivial_rate(history, "train"), counts(history, "train")
-    resumed = history.context.resumed_epoch
-    if rate is None or not found or (resumed is not None and found[0][0] >= resumed):
-        return None  # (a resume that restored the history has kept the first epoch)
-    epoch, count = found[0]
-    p_values = [statistics.binomial(count, rate, "greater")]
-    cells = _cells(history.stage("train")[0][1].classes)
-    if cells:
-        p_values.append(statistics.association(cells))
-    return epoch, count, statistics.corrected(min(p_values), len(p_values))
 
 
 def train_rate(history: RunHistory) -> float:

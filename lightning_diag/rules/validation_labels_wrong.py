@@ -10,8 +10,9 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
 from lightning_diag.rules.chance import chance
+from lightning_diag.rules.first_look import first_sight
 from lightning_diag.rules.gaps import gap
-from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, first_sight, learned, train_rate
+from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, learned, train_rate
 from lightning_diag.rules.splits import looks_different
 from lightning_diag.words import listed, of, percent
 

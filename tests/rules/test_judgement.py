@@ -248,3 +248,28 @@ def test_no_line_above_is_spoken_of_where_no_line_would_load_the_weights() -> No
     for fix, how in (("model.load(x)", "load with the line above"), (None, "mend the load")):
         facts = PretrainFacts(verdict="not loaded", checkpoint="stage1.pt", parameters=5000, equal=0.0, fix=fix)
         assert diagnose(history(pretrain=facts)).finding("LD501").next_test.startswith(how)
+
+
+def at_first_sight(train, values, **context):
+    """Memorised training samples, validation at chance, and a first epoch that was at chance too."""
+    counts = {"train": train, "val": [(205, 400), (208, 400), (210, 400), (206, 400), (207, 400), (209, 400)]}
+    return diagnose(history(values, counts=counts, classes=2, task="binary", **context))
+
+
+def test_a_first_epoch_that_could_show_nothing_does_not_make_labels_random() -> None:
+    moved = {"update/ratio": [0.08] * 6}
+    few = at_first_sight([(33, 60), (40, 60), (50, 60), (57, 60), (60, 60), (60, 60)], moved)
+    many = [(501, 1000), (560, 1000), (700, 1000), (850, 1000), (950, 1000), (980, 1000)]
+    still = at_first_sight(many, {"update/ratio": [0.001, *[0.08] * 5]})
+    short = at_first_sight(many, {"train/loss": [0.7] * 6}, steps=8)
+    open_ = at_first_sight([(70, 130), (72, 130), (75, 130), (80, 130), (95, 130), (100, 130)], moved)
+    for run, reason in (
+        (few, "30 new samples per class"),
+        (still, "hardly moved"),
+        (short, "hardly moved"),
+        (open_, "rule out"),
+    ):
+        assert run.finding("LD607") is None
+        assert reason in next(n.reason for n in run.not_checked if n.code == "LD607")
+    assert at_first_sight(many, moved).finding("LD607") is not None
+    assert at_first_sight(many, {"train/loss": [0.7] * 6}, steps=150).finding("LD607") is not None

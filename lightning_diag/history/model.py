@@ -36,7 +36,8 @@ class ModelFacts:
         missing_blocks: names of trainable blocks in no optimizer.
         batch_norm / dropout: whether the module has such layers.
         modes: share of sampled steps in which a stage ran with the expected module modes.
-        nondeterministic_eval: largest absolute difference of two forwards of one probe batch in eval mode.
+        nondeterministic_eval: largest difference of two forwards of one probe batch in eval mode, as a share of the
+            largest output.
         constant_init: share of weight matrices that were constant at the start.
         looks_fresh: the weights looked freshly initialised before the first step; frozen_fresh: the frozen ones did.
         blocks: what the gradient and the updates of each block were in the last epoch.

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.words import number
+from lightning_diag.words import percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +22,17 @@ class EvaluationInTrainMode(Rule):
     share: float = 0.0
     """Share of validation batches that may run in the wrong mode; it is a fact, not an estimate."""
     tolerance: float = 1e-3
-    """Difference of two forwards of one batch in eval mode. Kernels that are not deterministic differ by 1e-5 of the output;
-    dropout changes it by tenths."""
+    """Difference of two forwards of one batch in eval mode, as a share of the largest output. Kernels that are not deterministic
+    differ by 1e-5 of it in float32; dropout changes it by tenths."""
+    rounding: float = 4.0
+    """Roundings of a 16-bit precision that the same difference may come to, where they are more than ``tolerance``."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         model = history.context.model
         wrong = model.eval_mode_ok is not None and model.eval_mode_ok.n > 0 and model.eval_mode_ok.rate < 1 - self.share
         matters = model.dropout is not False or model.batch_norm is not False
-        differs = (model.nondeterministic_eval or 0.0) > self.tolerance
+        differs = (model.nondeterministic_eval or 0.0) > self._limit(history)
         if not (wrong and matters) and not differs:
             return None
         evidence = []
@@ -40,7 +42,7 @@ class EvaluationInTrainMode(Rule):
                 Evidence(signal="model.eval_mode_ok", text=text, observed=model.eval_mode_ok.rate, expected=1.0)
             )
         if differs and model.nondeterministic_eval:
-            text = f"two forward passes of one batch differ by up to {number(model.nondeterministic_eval)} in eval mode"
+            text = f"two forward passes of one batch differ by up to {percent(model.nondeterministic_eval)} of the largest output in eval mode"
             evidence.append(
                 Evidence(
                     signal="model.nondeterministic_eval", text=text, observed=model.nondeterministic_eval, expected=0.0
@@ -62,3 +64,9 @@ class EvaluationInTrainMode(Rule):
             scope="val",
             explains=("LD203", "LD204", "LD208", "LD302", "LD604", "LD606", "LD705", "LD706"),
         )
+
+    def _limit(self, history: RunHistory) -> float:
+        """The tolerance, in a 16-bit precision at least some roundings of it."""
+        precision = history.context.precision or ""
+        step = 2.0**-7 if "bf16" in precision else 2.0**-10 if "16" in precision else 0.0
+        return max(self.tolerance, self.rounding * step)

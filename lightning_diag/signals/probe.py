@@ -65,7 +65,8 @@ class ProbeResult:
     Attributes:
         train: the training batches in eval mode.
         values: ``relu/dead_share`` where the module has ReLU layers.
-        nondeterministic: largest difference of two forwards of one validation batch in eval mode; None when not run.
+        nondeterministic: largest difference of two forwards of one validation batch in eval mode, as a share of the largest
+            output (rounding grows with the values); None when not run.
     """
 
     train: tuple[ProbeOutput, ...] = ()
@@ -197,7 +198,10 @@ class ModuleProbe:
         if second is None or second.shape != first.shape:
             return None
         gap = (first.float() - second.float()).abs()
-        return float(gap[gap.isfinite()].amax()) if bool(gap.isfinite().any()) else None
+        known = gap.isfinite()
+        if not bool(known.any()):
+            return None
+        return float(gap[known].amax() / first[known].float().abs().amax().clamp_min(1e-30))
 
     def _forward(self, batch: ProbeBatch) -> Tensor | None:
         assert self.reading is not None

@@ -155,6 +155,21 @@ def test_two_forwards_of_a_validation_batch(kind, differs):
     assert (probe.run().nondeterministic > 1e-3) is differs
 
 
+class Large(Classifier):
+    """Answers of the order of 10,000 with noise of a thousandth, as kernels that are not deterministic make it."""
+
+    def forward(self, x):
+        return 1e4 * super().forward(x) + 1e-3 * torch.rand(len(x), 1)
+
+
+def test_a_difference_is_held_against_the_size_of_the_outputs():
+    model = Large()
+    probe = ModuleProbe(model)
+    steps(model, probe)
+    steps(model, probe, n=1, stage="val")
+    assert 0 < probe.run().nondeterministic < 1e-5
+
+
 def test_twice_only_in_the_first_evaluations():
     model = Classifier()
     probe = ModuleProbe(model)

@@ -60,12 +60,20 @@ def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Coun
     When the module has neither dropout nor batch normalisation, training accuracy is the running one of the *following*
     epoch, which the weights only improve; else that of the probe in eval mode.
     """
+    return [(e, t, v) for e, t, v in _pairs(history) if statistics.difference(v, t).low > margin]
+
+
+def comparable(history: RunHistory) -> bool:
+    """Whether :func:`validation_ahead` has anything to compare."""
+    return bool(_pairs(history))
+
+
+def _pairs(history: RunHistory) -> list[tuple[int, Count, Count]]:
     val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
     running = counts(history, "train")
     if _plain(history) and len(running) > 1:
         probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
-    pairs = [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
-    return [(e, t, v) for e, t, v in pairs if statistics.difference(v, t).low > margin]
+    return [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
 
 
 def _plain(history: RunHistory) -> bool:

@@ -8,9 +8,9 @@ from typing import ClassVar
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.best_weights import best_weights
-from lightning_diag.rules.gaps import training_measure, validation_ahead
+from lightning_diag.rules.gaps import comparable, training_measure, validation_ahead
 from lightning_diag.rules.reading import counts, learned, stuck
 from lightning_diag.words import of, points
 
@@ -38,10 +38,16 @@ class LabelNoise(Rule):
         last = self._until(history)
         ahead = [row for row in validation_ahead(history, self.margin) if row[0] <= last]
         looked = sum(1 for epoch, _ in counts(history, "val") if epoch <= last)
-        if history.context.data.train.augmented or len(ahead) < max(self.evaluations, self.share * looked):
+        if not comparable(history):
+            raise CannotTellError(
+                "training mode lowers the running accuracy (dropout, small batches), and it was not counted in eval mode"
+            )
+        if len(ahead) < max(self.evaluations, self.share * looked):
             return None
         if stuck(history) or learned(history, "val") is not True:
             return None
+        if history.context.data.train.augmented:
+            raise CannotTellError("training samples are augmented, which puts validation ahead in the same way")
         epoch, train, val = max(ahead, key=lambda row: statistics.difference(row[2], row[1]).low)
         interval = statistics.difference(val, train)
         behind = f"{100 * interval.low:.0f}–{100 * interval.high:.0f} points behind"

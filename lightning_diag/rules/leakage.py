@@ -8,8 +8,9 @@ from typing import ClassVar
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA
+from lightning_diag.rules.validation_is_training import FEW_VALUES, ValidationIsTraining
 from lightning_diag.words import of, p, percent
 
 
@@ -32,13 +33,17 @@ class Leakage(Rule):
         """See the class."""
         data = history.context.data
         assert data.overlap is not None  # the engine checked ``needs``
-        if data.low_cardinality or data.overlap.n == 0 or data.overlap.rate >= 0.95:
-            return None
+        if data.overlap.n == 0:
+            raise CannotTellError("no validation sample was fingerprinted")
+        if data.overlap.n >= ValidationIsTraining.samples and data.overlap.rate >= ValidationIsTraining.share:
+            raise CannotTellError("nearly every validation sample is a training sample, which LD605 judges")
         natural = max(data.train.copies or 0.0, data.overlap_expected or 0.0)
         near = data.near_overlap or Count(k=0, n=0)
         for seen, kind in ((data.overlap, "are also training samples"), (near, "are near copies of training samples")):
             p_value = statistics.binomial(seen, min(1.0, natural + self.tolerated), "greater")
             if seen.n and p_value < self.alpha:
+                if data.low_cardinality:
+                    raise CannotTellError(FEW_VALUES)
                 return self._found(seen, kind, natural, p_value)
         return None
 

@@ -7,12 +7,9 @@ from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import loss_scale
 from lightning_diag.words import number
-
-TASKS = ("multiclass", "binary", "multilabel", "dense")
-"""Tasks whose losses cannot be negative. (CTC of raw scores can be, see LD404.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +19,8 @@ class LossSign(Rule):
     code: ClassVar[str] = "LD116"
     name: ClassVar[str] = "loss-sign"
     needs: ClassVar[tuple[str, ...]] = ("loss/first", "train/loss")
+    # whose losses cannot be negative (CTC of raw scores can be, see LD404)
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "multilabel", "dense")
 
     rise: float = 1.2
     """Training loss of the last epoch over that of the untrained model. A run that learns anything ends below it; a term that is
@@ -30,10 +29,18 @@ class LossSign(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         first, losses = history.series("loss/first").finite, history.series("train/loss").finite
-        if history.context.task not in TASKS or not len(first) or len(losses) < 2 or first.values[0] >= 0:
+        if not len(first):
+            raise CannotTellError("the loss of the first step is not finite")
+        if first.values[0] >= 0:
             return None
+        if history.context.task is None:
+            raise CannotTellError("the first step returned a negative loss, and what kind of loss it is is not known")
+        if len(losses) < 2 or losses.values[0] <= 0:
+            raise CannotTellError(
+                "the first step returned a negative loss, and no course of a positive one was recorded"
+            )
         returned, start, end = first.values[0], losses.values[0], losses.values[-1]
-        if start <= 0 or end < self.rise * max(start, loss_scale(history) or 0.0):
+        if end < self.rise * max(start, loss_scale(history) or 0.0):
             return None
         text = f"the first step returned {number(returned)}"
         rose = (

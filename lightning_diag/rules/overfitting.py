@@ -55,6 +55,11 @@ class Overfitting(Rule):
         loss = history.series("val/loss").finite
         if len(loss) < self.min_epochs:
             raise CannotTellError(f"{len(loss)} finite validation losses, at least {self.min_epochs} are needed")
+        lowest = min(loss.values)
+        if lowest <= 0 and loss.values[-1] > lowest:
+            raise CannotTellError(
+                f"validation loss {number(lowest)} at best: of a loss that is not positive no relative rise can be said"
+            )
         rising = self._rising(history)
         if rising is None or self._but(history, rising):
             return None

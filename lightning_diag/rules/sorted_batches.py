@@ -35,7 +35,11 @@ class SortedBatches(Rule):
         expected = split.purity_expected
         if expected is None:
             raise CannotTellError("the class counts are not known, so that shuffled batches have no expected purity")
-        if expected > self.hopeless or purity < expected + self.excess * (1 - expected):
+        if expected > self.hopeless:
+            raise CannotTellError(
+                f"one class fills {percent(expected)} of a shuffled batch, too much to tell a sorted one"
+            )
+        if purity < expected + self.excess * (1 - expected):
             return None
         text = f"{percent(purity)} of a batch is one class on average; {percent(expected)} if shuffled"
         order = " (shuffle is off)" if split.shuffled is False else ""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.splits import AUC, SCALE, SMD, harm_of_shift, means_differ, scale_differs, told_apart
 from lightning_diag.words import number, p
 
@@ -42,7 +42,7 @@ class SplitShift(Rule):
             return self._slight(history)
         harm, augmented = harm_of_shift(history, self.gap, self.loss), history.context.data.train.augmented
         if augmented and not harm:
-            return None  # what augmentation does to the training inputs
+            raise CannotTellError(AUGMENTED_ALONE)
         tested = found.p_value is not None
         notable = bool(stretched) and tested
         against = [("data.train.augmented", AUGMENTED)] * bool(augmented)
@@ -71,8 +71,10 @@ class SplitShift(Rule):
         """The test tells the splits apart, by less than matters: not clear, and nothing to act on."""
         data = history.context.data
         p_value = data.shift_pvalue
-        if p_value is None or p_value >= self.alpha or data.train.augmented:
+        if p_value is None or p_value >= self.alpha:
             return None
+        if data.train.augmented:
+            raise CannotTellError(AUGMENTED_ALONE)
         parts = [f"area under the curve {number(data.shift_auc)}"] if data.shift_auc is not None else []
         parts += (
             [f"feature means {number(data.shift_smd)} standard deviations apart"] if data.shift_smd is not None else []
@@ -95,6 +97,7 @@ class SplitShift(Rule):
 
 
 AUGMENTED = "training inputs are augmented, which is part of the difference"
+AUGMENTED_ALONE = "training inputs are augmented, which alone makes them differ from those of validation"
 UNTESTED = "no two-sample test was run (few samples, or no features that can be laid side by side): one sample in a long tail moves the spread too"
 HARMED = tuple(f"LD{n}" for n in (201, 202, 203, 204, 207, 301, 302, 303, 608, 609, 607, 507, 208))
 """What a shift that costs something would cause."""

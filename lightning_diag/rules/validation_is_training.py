@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.base import Rule
+from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.words import of
 
 
@@ -28,8 +28,14 @@ class ValidationIsTraining(Rule):
         """See the class."""
         overlap = history.context.data.overlap
         assert overlap is not None  # the engine checked ``needs``
-        if history.context.data.low_cardinality or overlap.n < self.samples or overlap.rate < self.share:
+        if overlap.n < self.samples:
+            raise CannotTellError(
+                f"{overlap.n} validation samples were fingerprinted, at least {self.samples} are needed"
+            )
+        if overlap.rate < self.share:
             return None
+        if history.context.data.low_cardinality:
+            raise CannotTellError(FEW_VALUES)
         text = f"{of(overlap)} of the validation samples are also training samples"
         return self.finding(
             severity="error",
@@ -49,3 +55,6 @@ class ValidationIsTraining(Rule):
             outweighs=("LD602", "LD601"),
             excludes=("LD603",),
         )
+
+
+FEW_VALUES = "the inputs have few distinct values, so that equal samples of the two splits may be chance"

@@ -109,7 +109,7 @@ def convolution(device: str) -> Setting:
         g = _seeded(i)
         return torch.randn(8, 3, 16, 16, generator=g), torch.randint(0, 100, (8,), generator=g)
 
-    return Setting("35 convolutions", 100, 256, module, batch)
+    return Setting("35 convolutions", 100, 768, module, batch)
 
 
 def transformer(device: str) -> Setting:
@@ -122,7 +122,7 @@ def transformer(device: str) -> Setting:
         g = _seeded(i)
         return torch.randn(16, 16, 64, generator=g), torch.randint(0, 20, (16,), generator=g)
 
-    return Setting("transformer, 4 layers", 20, 512, module, batch)
+    return Setting("transformer, 4 layers", 20, 1_024, module, batch)
 
 
 def ctc(device: str) -> Setting:
@@ -131,7 +131,7 @@ def ctc(device: str) -> Setting:
         x = torch.randn(16, 48, 32, generator=g)
         return x, torch.randint(1, 30, (16, 10), generator=g), torch.full((16,), 48), torch.full((16,), 10)
 
-    return Setting("CTC, BiGRU", 30, 512, lambda: CTC(BiGRU(32, 48, 30)), batch)
+    return Setting("CTC, BiGRU", 30, 768, lambda: CTC(BiGRU(32, 48, 30)), batch)
 
 
 def language_model(device: str) -> Setting:
@@ -145,7 +145,7 @@ def language_model(device: str) -> Setting:
         g = _seeded(i)
         return torch.randint(0, 1_000, tokens, generator=g), torch.randint(0, vocabulary, tokens, generator=g)
 
-    return Setting("language model head, 50,000 classes", vocabulary, 128, module, batch)
+    return Setting("language model head, 50,000 classes", vocabulary, 192, module, batch)
 
 
 SETTINGS = {"mlp": mlp, "conv": convolution, "transformer": transformer, "ctc": ctc, "lm": language_model}

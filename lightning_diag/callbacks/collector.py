@@ -131,6 +131,17 @@ class StageCollector:
             return self.ctc.samples()
         return self.memory.surest_mistakes() if self.memory is not None else ()
 
+    @property
+    def share_read(self) -> str | None:
+        """A sentence on how many positions were read; None when all were."""
+        metrics = self.metrics
+        if metrics.stride == 1:
+            return None
+        return (
+            f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a batch "
+            f"has more than {TRAIN_SCORES:,} scores. Validation counts all."
+        )
+
     def ctc_facts(self) -> CTCFacts | None:
         """What the CTC calls had in common."""
         return None if self.ctc is None else self.ctc.facts()

@@ -44,6 +44,10 @@ class StageMetrics(SummedMetric):
         most_scores: scores per batch that are read; of larger batches evenly spaced positions. None reads all.
         kwargs: passed to :class:`torchmetrics.Metric`.
 
+    Attributes:
+        stride: positions of a batch of which one was read; read_every: batches of which one is read, where a batch has more
+            than ``most_scores``.
+
     Example:
         >>> metrics = StageMetrics()
         >>> metrics.update(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
@@ -72,7 +76,7 @@ class StageMetrics(SummedMetric):
         self.sure_cells = sure_cells or (TRAIN_SURE_CELLS if memory is None else SURE_CELLS)
         self.padding: Padding | None = None
         self.most_scores = most_scores
-        self.stride = 1
+        self.read_every = self.stride = 1
         self._agreed = self._guessed = False
         self._held = Held()
         self._layout = Layout(0)
@@ -155,7 +159,10 @@ class StageMetrics(SummedMetric):
                 held.padded += repeats
                 preds, target, groups = preds[:kept], target[:kept], None if groups is None else groups[:kept]
             if self.most_scores is not None and groups is None and preds.numel() > self.most_scores:
-                turn = self.__dict__["_update_count"]
+                turn, skipped = divmod(self.__dict__["_update_count"], self.read_every)
+                if skipped:
+                    self._step_done()
+                    return
                 preds, target, self.stride = thinned(preds, target, spec, self.most_scores, turn)
             self._hold(preds, target, spec, groups)
             plain = groups is None and self.padding is None and self.memory is None

@@ -111,6 +111,14 @@ TRAIN_SCORES = 2**20
 """Scores of a training batch that are read: of larger ones (language models, segmentation) evenly spaced positions. Reading
 all of 128 x 50,000 takes 2.5 ms on one CPU core, 3 % of the step that makes them; thousands of positions an epoch tell the
 accuracy within a percent."""
+READ_STEPS, MOST_SKIPPED = 64, 8
+"""Steps of an epoch at least whose positions are read, and steps of which one is, at most. To begin with such a batch takes a
+millisecond, however few of its positions are read, when its scores are not in the cache."""
+
+
+def read_every(batches: float) -> int:
+    """Batches of which one is read where a batch has more than :data:`TRAIN_SCORES`, in an epoch of ``batches``."""
+    return max(1, int(min(batches / READ_STEPS, MOST_SKIPPED)))
 
 
 def thinned(scores: Tensor, target: Tensor, spec: Spec, most: int, turn: int) -> tuple[Tensor, Tensor, int]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_diag.metrics.classification import StageMetrics
-from lightning_diag.metrics.rows import Spec, thinned
+from lightning_diag.metrics.rows import Spec, read_every, thinned
 
 CASES = {
     "tokens": ((600, 50), 1, "dense"),
@@ -60,6 +60,23 @@ def test_counts_rest_on_what_was_read():
     result = metrics.compute()
     assert (result.n, metrics.stride) == (5 * 80, 10)
     assert 0.7 < result.correct / result.n < 0.9
+
+
+def test_a_long_epoch_reads_some_of_its_large_batches_and_the_losses_of_all():
+    assert [read_every(batches) for batches in (1, 127, 128, 400, 10**6, float("inf"))] == [1, 1, 2, 6, 8, 8]
+    scores, target = pair((800, 50), 1)
+    metrics = StageMetrics(most_scores=4_000)
+    metrics.read_every = 3
+    for step in range(7):
+        metrics.update(scores, target, loss=torch.tensor(float(step)))
+    result = metrics.compute()
+    assert result.n == 3 * 80  # of batches 0, 3 and 6
+    assert result.values()["loss"] == pytest.approx(3.0)
+    small = StageMetrics(most_scores=40_000)
+    small.read_every = 3
+    small.update(scores, target)
+    small.update(scores, target)
+    assert small.compute().n == 2 * 800
 
 
 def test_binary_and_multilabel():

@@ -18,7 +18,7 @@ from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.capture import StepCapture
 from lightning_diag.capture.observation import Again
-from lightning_diag.metrics.rows import TRAIN_SCORES
+from lightning_diag.metrics.rows import read_every
 
 
 class StagePart(Part):
@@ -75,8 +75,7 @@ class StagePart(Part):
             rest = run.rest
             if rest == 1 or run.turn != turn or is_returned is not returned or not count(preds, target, loss):
                 return False
-            if rest:
-                run.rest = rest - 1
+            run.rest = rest and rest - 1
             collector.steps += 1
             if not returned and (step_loss := _returned_loss(result)) is not None:
                 losses.add(step_loss)
@@ -96,7 +95,9 @@ class StagePart(Part):
     def epoch_start(self, run: Run) -> None:
         """The training loader starts from its beginning."""
         found = loaders(run.trainer.train_dataloader)
-        self._collector(run, "train").metrics.padding = padding(found[0]) if len(found) == 1 else None
+        metrics = self._collector(run, "train").metrics
+        metrics.padding = padding(found[0]) if len(found) == 1 else None
+        metrics.read_every = read_every(run.trainer.num_training_batches)
         for stage in self._validations(run) if run.late else ():
             self.collectors[stage].reset()
 
@@ -152,11 +153,8 @@ class StagePart(Part):
             place = places(first_loader(run.trainer.val_dataloaders))
             run.recorder.update(samples=tuple(replace(s, index=place(s.index)) for s in val.samples()))
         train = self.collectors.get("train")
-        if train is not None and train.metrics.stride > 1:
-            run.recorder.note(
-                f"Training accuracy rests on every {train.metrics.stride}th position of a batch, because a batch has more than "
-                f"{TRAIN_SCORES:,} scores. Validation counts all."
-            )
+        if train is not None and train.share_read:
+            run.recorder.note(train.share_read)
 
     def state_dict(self, run: Run) -> dict[str, Any]:
         """Counts of the open interval and the best evaluation; with several processes each knows only its share."""

@@ -145,7 +145,7 @@ def language_model(device: str) -> Setting:
         g = _seeded(i)
         return torch.randint(0, 1_000, tokens, generator=g), torch.randint(0, vocabulary, tokens, generator=g)
 
-    return Setting("language model head, 50,000 classes", vocabulary, 192, module, batch)
+    return Setting("language model head, 50,000 classes", vocabulary, 512, module, batch)
 
 
 SETTINGS = {"mlp": mlp, "conv": convolution, "transformer": transformer, "ctc": ctc, "lm": language_model}

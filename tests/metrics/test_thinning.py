@@ -68,14 +68,14 @@ def test_a_long_epoch_reads_some_of_its_large_batches_and_the_losses_of_all():
     metrics = StageMetrics(most_scores=4_000)
     metrics.read_every = 3
     for step in range(7):
-        metrics.update(scores, target, loss=torch.tensor(float(step)))
+        metrics.accumulate(scores, target, task="multiclass", kind="logits", loss=torch.tensor(float(step)))
     result = metrics.compute()
     assert result.n == 3 * 80  # of batches 0, 3 and 6
     assert result.values()["loss"] == pytest.approx(3.0)
     small = StageMetrics(most_scores=40_000)
     small.read_every = 3
-    small.update(scores, target)
-    small.update(scores, target)
+    for _ in range(2):
+        small.accumulate(scores, target, task="multiclass", kind="logits")
     assert small.compute().n == 2 * 800
 
 

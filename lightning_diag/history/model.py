@@ -35,6 +35,7 @@ class ModelFacts:
         frozen: names of the top-level blocks (dotted) whose parameters are all frozen.
         missing_blocks: names of trainable blocks in no optimizer.
         batch_norm / dropout: whether the module has such layers.
+        sync_batch_norm: whether they are all synchronised over the devices.
         modes: share of sampled steps in which a stage ran with the expected module modes.
         nondeterministic_eval: largest difference of two forwards of one probe batch in eval mode, as a share of the
             largest output.
@@ -63,6 +64,7 @@ class ModelFacts:
     missing_blocks: tuple[str, ...] = ()
     batch_norm: bool | None = None
     dropout: bool | None = None
+    sync_batch_norm: bool | None = None
     train_mode_ok: Count | None = None
     eval_mode_ok: Count | None = None
     nondeterministic_eval: float | None = None

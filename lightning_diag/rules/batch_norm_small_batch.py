@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.reading import late
 from lightning_diag.words import number, percent
 
 
@@ -25,34 +26,39 @@ class BatchNormSmallBatch(Rule):
     serious: int = 2
     """Samples per batch from which it is a warning. Their error on ImageNet is 23.6 % with 32 samples, 27.3 % with 4, which
     a run may live with (``info``), and 34.7 % with 2."""
+    agree: float = 0.1
+    """Part of the training loss by which batch and running statistics may differ where they do no harm: the two losses are
+    also of different samples, and of weights half an epoch apart."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        model, split = history.context.model, history.context.data.train
-        if not model.batch_norm or not split.batch_size or split.batch_size > self.batch:
+        model, size = history.context.model, history.context.data.train.batch_size
+        devices = (history.context.devices or 1) if model.sync_batch_norm else 1
+        if not model.batch_norm or not size or size * devices > self.batch:
             return None
         if model.train_mode_ok is not None and model.train_mode_ok.n and model.train_mode_ok.k == 0:
             return None  # its statistics are frozen, so that the batch does not matter
-        text = f"batch normalisation with {split.batch_size} samples per batch"
+        size *= devices
+        text = f"batch normalisation with {size} samples per batch" + (" over all devices" if devices > 1 else "")
         evidence = [
-            Evidence(
-                signal="data.train.batch_size", text=text, observed=float(split.batch_size), expected=float(self.batch)
-            )
+            Evidence(signal="data.train.batch_size", text=text, observed=float(size), expected=float(self.batch))
         ]
-        running, probe = history.series("train/loss").finite, history.series("probe/train_loss").finite
-        if len(running) and len(probe):
-            differ = f"loss of the training set {number(running.values[-1])} with batch statistics, {number(probe.values[-1])} with running ones"
-            evidence.append(
-                Evidence(signal="probe/train_loss", text=differ, observed=probe.values[-1], expected=running.values[-1])
-            )
+        apart, agree = _both_losses(history), False
+        if apart is not None:
+            running, probe = apart
+            agree = abs(running - probe) <= self.agree * max(abs(running), abs(probe))
+            beside = ", which is about the same" if agree else ""
+            text = f"loss of the training set {number(running)} with batch statistics, {number(probe)} with running ones{beside}"
+            evidence.append(Evidence(signal="probe/train_loss", text=text, observed=probe, expected=running))
+        serious = size <= self.serious and not agree
         return self.finding(
-            severity="warning" if split.batch_size <= self.serious else "info",
-            confidence=0.85,
+            severity="warning" if serious else "info",
+            confidence=0.85 if serious else 0.6,
             claim="likely",
-            title=f"Batch normalisation over {split.batch_size} samples",
-            summary=f"Batch statistics are guesses: {text}.",
+            title=f"Batch normalisation over {size} samples",
+            summary=f"Batch statistics are guesses: {evidence[0].text}.",
             evidence=tuple(evidence),
-            why=f"A mean over {split.batch_size} samples strays by {percent(split.batch_size**-0.5)} of the spread: training and evaluation see different networks.",
+            why=f"A mean over {size} samples strays by {percent(size**-0.5)} of the spread: training and evaluation see different networks.",
             actions=(
                 "GroupNorm or LayerNorm",
                 "a larger batch; accumulate_grad_batches does not help batch normalisation",
@@ -60,5 +66,12 @@ class BatchNormSmallBatch(Rule):
             ),
             next_test="compare the loss of one training batch in train() and eval() mode: they should agree within a few per cent",
             scope="train",
-            explains=("LD104", "LD102") if split.batch_size <= self.serious else (),
+            explains=("LD104", "LD102") if serious else (),
         )
+
+
+def _both_losses(history: RunHistory) -> tuple[float, float] | None:
+    """(running, probe) training loss, the medians of the last epochs that have both."""
+    running, probe = dict(history.series("train/loss").finite), dict(history.series("probe/train_loss").finite)
+    both = [epoch for epoch in running if epoch in probe]
+    return (late([running[e] for e in both]), late([probe[e] for e in both])) if both else None

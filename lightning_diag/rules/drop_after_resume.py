@@ -55,7 +55,9 @@ class DropAfterResume(Rule):
             if first[1].rate >= baseline.correct.rate or p_value >= self.alpha:
                 return None
             fell = f"validation fell from {of(baseline.correct)} to {of(first[1])} in epoch {first[0]} ({p(p_value)})"
-            return self._found(history, first[0], fell, first[1].rate, baseline.correct.rate, p_value)
+            then, now = baseline.correct.rate, first[1].rate
+            fact = Evidence(signal="val/acc", text=fell, epoch=first[0], observed=now, expected=then, p_value=p_value)
+            return self._found(history, fact)
         loss = history.series("val/loss").finite
         after = next((pair for pair in loss if pair[0] >= start), None)
         if baseline.loss is None or after is None:
@@ -64,7 +66,8 @@ class DropAfterResume(Rule):
         if value < baseline.loss * (1 + self.loss_rise):
             return None
         fell = f"validation loss rose from {number(baseline.loss)} to {number(value)} in epoch {epoch}"
-        return self._found(history, epoch, fell, value, baseline.loss, None)
+        fact = Evidence(signal="val/loss", text=fell, epoch=epoch, observed=value, expected=baseline.loss)
+        return self._found(history, fact)
 
     def _in_training(self, history: RunHistory) -> Finding | None:
         """Without a validation of the start: the loss of the first step, before any update, is that of the checkpoint."""
@@ -77,42 +80,22 @@ class DropAfterResume(Rule):
         if mean < self.times * first or mean - first < self.share * scale:
             return None
         fell = f"the training loss was {number(first)} in the first step and {number(mean)} over epoch {epoch}"
-        return self._found(history, epoch, fell, mean, first, None)
+        fact = Evidence(signal="train/loss", text=fell, epoch=epoch, observed=mean, expected=first)
+        return self._found(history, fact)
 
-    def _found(
-        self, history: RunHistory, epoch: int, fell: str, observed: float, expected: float, p_value: float | None
-    ) -> Finding:
+    def _found(self, history: RunHistory, fact: Evidence) -> Finding:
+        epoch, tested = fact.epoch or 0, fact.p_value is not None
         start = history.context.baseline.correct if history.context.baseline else None
-        evidence = (
-            Evidence(
-                signal="val/acc"
-                if p_value is not None
-                else "train/loss"
-                if fell.startswith("the training")
-                else "val/loss",
-                text=fell,
-                epoch=epoch,
-                observed=observed,
-                expected=expected,
-                p_value=p_value,
-            ),
-            *circumstances(history, epoch),
-            *restored(history),
-        )
         return self.finding(
             severity="error",
-            confidence=0.99 if p_value is not None else 0.8,
-            claim="established",
+            confidence=0.99 if tested else 0.8,
+            claim="established" if tested else "likely",
             title=f"Drop in the first epoch after resuming; learning rate too high at resume is likely (epoch {epoch})",
-            summary=f"The first epoch after resuming destroyed a working model: {fell}{recovery(history, start if p_value is not None else None)}.",
-            evidence=evidence,
+            summary=f"The first epoch after resuming destroyed a working model: {fact.text}{recovery(history, start if tested else None)}.",
+            evidence=(fact, *circumstances(history, epoch), *restored(history)),
             against=tuple(Evidence(signal=s, text=f"not excluded: {t}") for s, t in not_excluded(history)),
             why="What follows relearns, at best, what the checkpoint could do already.",
-            actions=(
-                *come_back(history, epoch),
-                _lower(history, epoch),
-                keep(history),
-            ),
+            actions=(*come_back(history, epoch), _lower(history, epoch), keep(history)),
             next_test=f"validate the checkpoint before the first step (trainer.validate): {_told_apart(history, epoch, start)}",
             scope="weights",
             epoch=epoch,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
+from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.reading import after, late, loss_scale, seen
 from lightning_diag.words import number, percent
@@ -27,6 +28,12 @@ class LearningRateDecayedTooFast(Rule):
     """Share of the run spent below it; usual schedules spend less than a tenth there."""
     level: float = 0.25
     """Training loss, as a share of what there was to learn, below which the schedule merely ended a run that was done."""
+    headway: float = 0.1
+    """Share of the largest learning rate from which steps make headway. Where the training loss was level by the end of these
+    epochs, lower rates took nothing from it: a stepwise schedule on a noisy task."""
+    pace: float = 0.05
+    """Fall over the last third of these epochs, as a share of what there was to learn, below which it was level: as many
+    epochs again, at a slowing pace, would have gained little more."""
     fall: float = 0.1
     """Relative fall of the loss after that epoch that shows that learning went on."""
 
@@ -46,6 +53,8 @@ class LearningRateDecayedTooFast(Rule):
         if idle < self.idle or not rest or not scale or late(rest) < self.level * scale:
             return None
         if rest[0] > 0 and len(rest) > 2 and (rest[0] - rest[-1]) / rest[0] > self.fall:
+            return None
+        if self._level_before(loss, [e for e, lr in lrs if lr >= self.headway * top], scale):
             return None
         text = f"from epoch {gone} on the learning rate is below {percent(self.gone)} of {number(top)}, and the training loss stays at {number(late(rest))}"
         return self.finding(
@@ -67,3 +76,13 @@ class LearningRateDecayedTooFast(Rule):
             epoch=gone,
             explains=("LD103", "LD115", "LD202", "LD204", "LD205", "LD208", "LD301", "LD302", "LD401"),
         )
+
+    def _level_before(self, loss: Series, epochs: Sequence[int], scale: float) -> bool:
+        """Whether the loss was level while the learning rate was high; not where that lasted fewer than six epochs."""
+        values = [value for e, value in loss if epochs and e <= epochs[-1]]
+        third = values[-max(4, len(values) // 3) :]
+        return len(values) >= LEAST and third[0] - third[-1] < self.pace * scale
+
+
+LEAST = 6
+"""Epochs of which a level is told from a slow start."""

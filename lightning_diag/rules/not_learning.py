@@ -39,7 +39,7 @@ class NotLearning(Rule):
         lines = history.context.task == "ctc"  # whole lines have no most frequent class, and no loss of one
         if lines and len(loss) > 1 and loss.values[-1] < (1 - self.moving) * loss.values[-2]:
             return None
-        trivial = None if lines else trivial_loss(history)
+        trivial, tested = None if lines else trivial_loss(history), lines or bool(count and rate)
         evidence = []
         if count and rate and not lines:
             text = f"training accuracy {of(count)}; always naming the most frequent class gives {percent(rate)}"
@@ -60,11 +60,12 @@ class NotLearning(Rule):
         return self.finding(
             severity="error",
             confidence=0.9,
-            claim="established",
+            claim="established" if tested else "likely",
             title="Nothing is learned",
             summary=f"The model does not learn: {evidence[0].text}.",
             evidence=tuple(evidence),
             against=(
+                *(() if tested else (Evidence(signal="train/loss", text=ADDED),)),
                 Evidence(
                     signal="train/loss",
                     text="this is a symptom; nothing recorded names its cause, see what could not be checked",
@@ -79,3 +80,7 @@ class NotLearning(Rule):
             next_test="train on one batch for 200 steps: if its loss does not go to 0, the model, the loss or the optimiser is at fault, else the data",
             explains=("LD202", "LD208", "LD204", "LD302"),
         )
+
+
+ADDED = "not excluded: a loss that nothing can bring below that of an answer that ignores the input (weights, label smoothing, auxiliary terms)"
+"""The trivial loss is that of a plain cross entropy."""

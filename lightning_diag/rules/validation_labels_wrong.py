@@ -89,10 +89,11 @@ class ValidationLabelsWrong(Rule):
             f"training samples seen for the first time were answered {of(count)}, validation never above {of(best[1])}"
         )
         return self._found(
-            confidence=0.8,
+            confidence=0.7,
             claim="likely",
-            title="Validation labels do not belong to their inputs",
-            summary=f"The model does new samples of the training set and none of validation: {text}, no better than chance ({chance(history)}).",
+            title="Validation labels are wrong, or validation is another population",
+            summary=f"The model does new samples of the training set and none of validation: {text}, no better than chance ({chance(history)}). "
+            "Either its labels do not belong to its inputs, or it holds what training does not (other people, sites, times).",
             evidence=(
                 Evidence(
                     signal="train/acc",
@@ -106,7 +107,8 @@ class ValidationLabelsWrong(Rule):
             against=(
                 Evidence(
                     signal="data.val",
-                    text="not excluded: a validation set of another population (people, sites, devices)",
+                    text="a split by people, sites or times looks the same when the model learns to know these instead of the task "
+                    "(LD202): new samples of a known person are easy",
                 ),
                 Evidence(
                     signal="data.train.distinct",
@@ -115,6 +117,7 @@ class ValidationLabelsWrong(Rule):
             ),
             actions=(
                 "check how inputs and labels of validation are joined: file order, sorting, shuffling one without the other",
+                "look how the splits were made; if by person, site or time: more of them, or inputs that do not tell them apart",
                 "hold out part of the training set, and validate on that in the meantime",
             ),
         )

@@ -10,8 +10,10 @@ from typing_extensions import Self
 
 from lightning_diag.signals.visits import outside_parts
 
-SMALLEST = 16
-"""Samples (positions) below which silence of a unit means nothing: a healthy unit fires on every few samples."""
+SMALLEST, LOOKS = 16, 48
+"""Samples, and values of each unit (samples times positions), below which silence means nothing. 48 are the three batches of
+the probe with 16 samples each: nine tenths of a layer are silent in all of them only where its units fire on fewer than one
+sample of 400, after 16 where they fire on one of 150, which wide sparse layers do."""
 
 
 class DeadUnits:
@@ -27,6 +29,7 @@ class DeadUnits:
         self._layers = [p for _, p in outside_parts(module) if type(p) is nn.ReLU]
         self._fired: dict[tuple[int, int], list[Tensor]] = {}
         self._samples: dict[int, int] = {}
+        self._looks: dict[tuple[int, int], int] = {}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -47,14 +50,16 @@ class DeadUnits:
             for axis in {2: (1,), 3: (1, 2), 4: (1,), 5: (1,)}.get(active.dim(), ()):
                 fired = active.movedim(axis, 0).flatten(1).any(1)
                 self._fired.setdefault((index, axis), []).append(fired)
+                self._looks[index, axis] = self._looks.get((index, axis), 0) + active.numel() // max(1, len(fired))
 
         return note
 
     def values(self) -> dict[str, float]:
         """``relu/dead_share``: the largest share over the layers; empty without ReLU layers or with few samples."""
         shares: dict[int, float] = {}
-        for (index, _), fired in self._fired.items():
-            if self._samples[index] < SMALLEST or len({len(f) for f in fired}) != 1:
+        for (index, axis), fired in self._fired.items():
+            few = self._samples[index] < SMALLEST or self._looks[index, axis] < LOOKS
+            if few or len({len(f) for f in fired}) != 1:
                 continue
             dead = 1.0 - float(torch.stack(fired).any(0).float().mean())
             shares[index] = min(dead, shares.get(index, 1.0))

@@ -58,12 +58,14 @@ def split_facts(loader: Any) -> SplitFacts:
 def model_facts(module: nn.Module) -> ModelFacts:
     """Size, frozen blocks and layer kinds of a module."""
     parameters = list(module.parameters())
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001  (the only common base)
     return ModelFacts(
         name=type(module).__name__,
         parameters=sum(_numel(p) for p in parameters),
         trainable=sum(_numel(p) for p in parameters if p.requires_grad),
         frozen=_frozen_blocks(module),
-        batch_norm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()),  # noqa: SLF001  (the only common base)
+        batch_norm=bool(norms),
+        sync_batch_norm=all(isinstance(m, nn.SyncBatchNorm) for m in norms) if norms else None,
         dropout=any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules()),  # noqa: SLF001  (the only common base)
     )
 

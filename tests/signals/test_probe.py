@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_diag.signals.dead import DeadUnits
 from lightning_diag.signals.keeping import kept_as_it_is
 from lightning_diag.signals.norms import NormWatch
 from lightning_diag.signals.probe import ModuleProbe
@@ -322,3 +323,15 @@ def test_fresh_normalisation_remembers_nothing():
     watch = NormWatch(model)
     model(torch.randn(9, 5))
     assert watch.read() is None
+
+
+def test_units_are_not_called_dead_after_a_few_looks():
+    """Each unit of a healthy sparse layer fires on one sample of 200; in 16 samples nine tenths of them are silent."""
+    layer = nn.Sequential(nn.Identity(), nn.ReLU())
+    sparse = (torch.rand(64, 400, generator=torch.Generator().manual_seed(0)) < 1 / 200).float()
+    with DeadUnits(layer) as few:
+        layer(sparse[:16])
+    assert few.values() == {}
+    with DeadUnits(layer) as enough:
+        layer(sparse)
+    assert enough.values()["relu/dead_share"] < 0.9

@@ -17,6 +17,8 @@ SIGNALS: Mapping[str, str] = {
     "val/entropy": "mean entropy of the predicted distribution, in units of ln(classes)",
     "val/confidence": "mean probability of the predicted class",
     "val/ece": "expected calibration error, 15 equal-width bins",
+    "train/label_acc": "share of single labels that were right (several labels per sample)",
+    "val/label_acc": "share of single labels that were right (several labels per sample)",
     "probe/train_loss": "loss of a fixed probe of the training set in eval mode",
     "probe/train_acc": "accuracy of a fixed probe of the training set in eval mode (as a count: ``stages['probe']``)",
     "probe/train_n": "samples (positions) of that probe; with the accuracy it makes a count",

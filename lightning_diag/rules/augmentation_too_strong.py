@@ -78,8 +78,8 @@ class AugmentationTooStrong(Rule):
         looked = len(counts(history, "val"))
         if not (data.train.augmented or wider) or len(ahead) < max(2, self.share * looked):
             return None
-        epoch, train, val = ahead[-1]
-        text = f"epoch {epoch}: training {of(train)} with augmentation, validation {of(val)} without; ahead in {len(ahead)} of {looked} evaluations"
+        epoch, val, train = ahead[-1].epoch, ahead[-1].val, ahead[-1].weighed or ahead[-1].train
+        text = f"epoch {epoch}: training {ahead[-1].training} with augmentation, validation {of(val)} without; ahead in {len(ahead)} of {looked} evaluations"
         return Evidence(signal="probe/train_acc", text=text, epoch=epoch, observed=train.rate, expected=val.rate)
 
     def _noise(self, history: RunHistory) -> Evidence | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
+from lightning_diag.rules.class_mix import as_in_validation, mix_apart
 from lightning_diag.rules.reading import counts, final_count
 from lightning_diag.words import of, percent, points
 
@@ -54,13 +56,47 @@ def stages_at_end(history: RunHistory) -> tuple[str, Evidence] | None:
     return size, Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
 
 
-def validation_ahead(history: RunHistory, margin: float) -> list[tuple[int, Count, Count]]:
-    """(epoch, training, validation) of the evaluations where validation is established to be ahead by ``margin``.
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """One evaluation in which validation is ahead of training.
+
+    Attributes:
+        epoch, train, val: where, and both accuracies as they were counted.
+        lead: 95 % interval of validation minus training, both with the classes in the shares of validation.
+        weighed: training accuracy at those shares, where it is another one.
+    """
+
+    epoch: int
+    train: Count
+    val: Count
+    lead: statistics.Interval
+    weighed: Count | None = None
+
+    @property
+    def training(self) -> str:
+        """Training accuracy as text, with what the shares of the classes make of it."""
+        same = self.weighed is None or percent(self.weighed.rate) == percent(self.train.rate)
+        weighed = (
+            "" if self.weighed is None or same else f" ({percent(self.weighed.rate)} at the class shares of validation)"
+        )
+        return f"{of(self.train)}{weighed}"
+
+
+def validation_ahead(history: RunHistory, margin: float, *, mix: bool = True) -> list[Ahead]:
+    """The evaluations where validation is established to be ahead by ``margin``.
 
     When the module has neither dropout nor batch normalisation, training accuracy is the running one of the *following*
-    epoch, which the weights only improve; else that of the probe in eval mode.
+    epoch, which the weights only improve; else that of the probe in eval mode. Where the classes have other shares in
+    training, the recalls are weighed by those of validation; where they were not recorded, the lead must exceed what the
+    shares can make (``mix=False`` lets that pass).
     """
-    return [(e, t, v) for e, t, v in _pairs(history) if statistics.difference(v, t).low > margin]
+    apart = mix_apart(history) if mix else 0.0
+    found = []
+    for epoch, train, val, weighed in _pairs(history):
+        lead = statistics.difference(val, weighed or train)
+        if lead.low > margin + (0.0 if weighed else apart):
+            found.append(Ahead(epoch=epoch, train=train, val=val, lead=lead, weighed=weighed))
+    return found
 
 
 def comparable(history: RunHistory) -> bool:
@@ -68,12 +104,17 @@ def comparable(history: RunHistory) -> bool:
     return bool(_pairs(history))
 
 
-def _pairs(history: RunHistory) -> list[tuple[int, Count, Count]]:
+def _pairs(history: RunHistory) -> list[tuple[int, Count, Count, Count | None]]:
+    """(epoch, training, validation, training at the class shares of validation) of the evaluations that compare."""
     val, probe = dict(counts(history, "val")), dict(counts(history, "probe"))
-    running = counts(history, "train")
+    running, rows = counts(history, "train"), {}
     if _plain(history) and len(running) > 1:
         probe = {e: following for (e, _), (_, following) in itertools.pairwise(running)}
-    return [(e, probe[e], val[e]) for e in sorted(val) if e in probe]
+        rows = {e: r.classes for (e, _), (_, r) in itertools.pairwise(history.stage("train"))}
+    of_val = {e: record.classes for e, record in history.stage("val")}
+    both = sorted(val.keys() & probe.keys())
+    weighed = {e: as_in_validation(rows[e], of_val[e]) for e in both if e in rows and e in of_val}
+    return [(e, probe[e], val[e], weighed.get(e)) for e in both]
 
 
 def _plain(history: RunHistory) -> bool:
@@ -89,3 +130,13 @@ STEADY_BATCH = 16
 def training_measure(history: RunHistory) -> str:
     """What :func:`validation_ahead` compared validation with, as a clause."""
     return "in the following epoch" if _plain(history) and len(counts(history, "train")) > 1 else "in eval mode"
+
+
+def unseen_noise(history: RunHistory) -> tuple[Evidence, ...]:
+    """Training mode was taken to answer like eval mode, because no layer and no setting says otherwise."""
+    if training_measure(history) == "in eval mode":
+        return ()
+    text = (
+        "not excluded: noise that forward adds in training mode only, where no layer or setting of the module shows it"
+    )
+    return (Evidence(signal="model.dropout", text=text),)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.best_weights import best_weights
-from lightning_diag.rules.gaps import comparable, training_measure, validation_ahead
+from lightning_diag.rules.class_mix import MIX
+from lightning_diag.rules.gaps import comparable, training_measure, unseen_noise, validation_ahead
 from lightning_diag.rules.reading import counts, learned, stuck
 from lightning_diag.words import of, points
 
@@ -36,22 +36,26 @@ class LabelNoise(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         last = self._until(history)
-        ahead = [row for row in validation_ahead(history, self.margin) if row[0] <= last]
         looked = sum(1 for epoch, _ in counts(history, "val") if epoch <= last)
+        least = max(self.evaluations, self.share * looked)
+        ahead = [row for row in validation_ahead(history, self.margin) if row.epoch <= last]
         if not comparable(history):
             raise CannotTellError(
                 "training mode lowers the running accuracy (dropout, small batches), and it was not counted in eval mode"
             )
-        if len(ahead) < max(self.evaluations, self.share * looked):
-            return None
         if stuck(history) or learned(history, "val") is not True:
+            return None
+        if len(ahead) < least:
+            if sum(row.epoch <= last for row in validation_ahead(history, self.margin, mix=False)) >= least:
+                raise CannotTellError(MIX)
             return None
         if history.context.data.train.augmented:
             raise CannotTellError("training samples are augmented, which puts validation ahead in the same way")
-        epoch, train, val = max(ahead, key=lambda row: statistics.difference(row[2], row[1]).low)
-        interval = statistics.difference(val, train)
-        behind = f"{100 * interval.low:.0f}–{100 * interval.high:.0f} points behind"
-        text = f"validation is {of(val)} right in epoch {epoch} and training {of(train)} {training_measure(history)}, {behind}; it is behind in {len(ahead)} of {looked} evaluations"
+        worst = max(ahead, key=lambda row: row.lead.low)
+        epoch, val, lead = worst.epoch, worst.val, worst.lead
+        behind = f"{100 * lead.low:.0f}–{100 * lead.high:.0f} points behind"
+        text = f"validation is {of(val)} right in epoch {epoch} and training {worst.training} {training_measure(history)}, {behind}; it is behind in {len(ahead)} of {looked} evaluations"
+        train = worst.weighed or worst.train
         return self.finding(
             severity="error",
             confidence=0.85,
@@ -64,6 +68,7 @@ class LabelNoise(Rule):
             against=(
                 Evidence(signal="data", text="not excluded: a validation set that is easier than the training set"),
                 Evidence(signal="data.train.augmented", text=f"not excluded: {_augmentation(history)}"),
+                *unseen_noise(history),
             ),
             why="The model is right more often than its labels; trained longer, it memorises the wrong ones.",
             actions=(

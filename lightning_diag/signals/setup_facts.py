@@ -66,7 +66,7 @@ def model_facts(module: nn.Module) -> ModelFacts:
         frozen=_frozen_blocks(module),
         batch_norm=bool(norms),
         sync_batch_norm=all(isinstance(m, nn.SyncBatchNorm) for m in norms) if norms else None,
-        dropout=any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules()),  # noqa: SLF001  (the only common base)
+        dropout=any(map(_drops, module.modules())),
     )
 
 
@@ -128,6 +128,18 @@ def _frozen_blocks(module: nn.Module, prefix: str = "", depth: int = 3) -> tuple
         elif depth > 1:
             blocks += _frozen_blocks(child, f"{prefix}{name}.", depth - 1)
     return tuple(blocks)
+
+
+def _drops(part: nn.Module) -> bool:
+    """Whether a part drops something in training: a dropout layer, or a setting that is called so and lies between 0 and 1.
+
+    ``MultiheadAttention``, ``LSTM``, DropPath and LayerDrop layers and modules that call ``F.dropout`` keep the rate as a number.
+    """
+    if isinstance(part, nn.modules.dropout._DropoutNd):  # noqa: SLF001  (the only common base)
+        return part.p > 0
+    settings = {**vars(part), **({"drop": _safe(part, "p")} if "drop" in type(part).__name__.lower() else {})}
+    rates = [value for name, value in settings.items() if "drop" in name.lower() and isinstance(value, float)]
+    return any(0 < rate < 1 for rate in rates)
 
 
 def _shuffled(sampler: Any) -> bool | None:

@@ -1,9 +1,11 @@
 """What loaders say about themselves."""
 
+import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 
-from lightning_diag.signals.setup_facts import split_facts
+from lightning_diag.signals.setup_facts import model_facts, split_facts
 
 
 def test_a_data_set_of_ready_batches_does_not_tell_how_many_samples_it_has():
@@ -22,3 +24,34 @@ def test_a_sampler_says_whether_it_draws_again():
         DataLoader(samples, sampler=WeightedRandomSampler([1.0] * 12, 12, replacement=False))
     ).redrawn
     assert split_facts(DataLoader(samples)).replacement is None
+
+
+class DropPath(nn.Module):
+    def __init__(self, p):
+        super().__init__()
+        self.p = p
+
+
+class Functional(nn.Module):
+    def __init__(self, rate):
+        super().__init__()
+        self.dropout_rate = rate
+
+
+@pytest.mark.parametrize(
+    ("part", "drops"),
+    [
+        (nn.Dropout(0.1), True),
+        (nn.Dropout(0.0), False),
+        (DropPath(0.1), True),
+        (DropPath(0.0), False),
+        (Functional(0.3), True),
+        (Functional(0.0), False),
+        (nn.LSTM(4, 4, num_layers=2, dropout=0.2), True),
+        (nn.LSTM(4, 4), False),
+        (nn.MultiheadAttention(4, 2, dropout=0.1), True),
+        (nn.Linear(4, 4), False),
+    ],
+)
+def test_what_drops_in_training_is_seen_without_a_dropout_layer(part, drops):
+    assert model_facts(nn.Sequential(nn.Linear(4, 4), part)).dropout is drops

@@ -24,6 +24,7 @@ class SplitFacts:
         constant_features: share of features that do not vary in the sample.
         nonfinite_inputs: number of sampled samples with NaN or infinite inputs.
         distinct: distinct samples among ``hashed`` fingerprinted ones.
+        repeated: of ``hashed``, those that are not the only one of their kind; None for inputs that are no indices (tokens).
         label_purity: mean share of a batch taken by its most common class; purity_expected: the same under shuffling;
             purity_sd: standard deviation of that mean under shuffling.
         features: values per sample of the inputs.
@@ -53,6 +54,7 @@ class SplitFacts:
     sampled: int | None = None
     distinct: int | None = None
     hashed: int | None = None
+    repeated: int | None = None
     label_purity: float | None = None
     purity_expected: float | None = None
     purity_sd: float | None = None
@@ -71,6 +73,17 @@ class SplitFacts:
         if not self.hashed or self.distinct is None or self.redrawn:
             return None
         return 1 - self.distinct / self.hashed
+
+    @property
+    def repeats(self) -> Count | None:
+        """How often a further sample of the same source would be one of these (Good 1953); None where it is not known.
+
+        Short token sequences recur without being copied. The share of those that are not the only one of their kind
+        estimates it; that of the copies is too small, because it counts the first of each kind as new.
+        """
+        if self.repeated is None or not self.hashed or self.redrawn:
+            return None
+        return Count(k=self.repeated, n=self.hashed)
 
     @property
     def sorted_batches(self) -> bool:

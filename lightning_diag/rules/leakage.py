@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA
-from lightning_diag.rules.validation_is_training import FEW_VALUES, ValidationIsTraining
+from lightning_diag.rules.validation_is_training import FEW_VALUES, ValidationIsTraining, as_often_as_training
 from lightning_diag.words import of, p, percent
 
 
@@ -44,7 +44,8 @@ class Leakage(Rule):
             if seen.n and p_value < self.alpha:
                 if data.low_cardinality:
                     raise CannotTellError(FEW_VALUES)
-                return self._found(seen, kind, natural, p_value)
+                recurs = as_often_as_training(data, self.tolerated, self.alpha)
+                return self._recurs(seen, data.train.repeats) if recurs else self._found(seen, kind, natural, p_value)
         return None
 
     def _found(self, overlap: Count, kind: str, natural: float, p_value: float) -> Finding:
@@ -70,4 +71,30 @@ class Leakage(Rule):
             scope="data",
             explains=("LD207",),
             outweighs=("LD602",),
+        )
+
+    def _recurs(self, overlap: Count, repeats: Count | None) -> Finding:
+        """Short token sequences: in training as often as training repeats itself, copied or not."""
+        often = of(repeats) if repeats else ""
+        text = f"{of(overlap)} of the validation samples are also training samples, and {often} of the training samples occur there more than once"
+        return self.finding(
+            severity="info",
+            confidence=0.6,
+            claim="not established",
+            title=f"{percent(overlap.rate)} of validation is also in training, as often as training repeats itself",
+            summary=f"Validation repeats samples of training, as training does: {text}.",
+            evidence=(
+                Evidence(
+                    signal="data.overlap",
+                    text=text,
+                    observed=overlap.rate,
+                    expected=repeats.rate if repeats else None,
+                ),
+            ),
+            why="Sequences that recur in use may recur in validation; copies that were made before the split flatter it.",
+            actions=(
+                "look at ten of them: short phrases recur, long texts are copies, to be dropped before splitting",
+            ),
+            next_test="validation accuracy without the samples that are also in training",
+            scope="data",
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import RunHistory
+from lightning_diag.history import DataFacts, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.reading import ALPHA
 from lightning_diag.words import of
 
 
@@ -36,6 +38,8 @@ class ValidationIsTraining(Rule):
             return None
         if history.context.data.low_cardinality:
             raise CannotTellError(FEW_VALUES)
+        if as_often_as_training(history.context.data):
+            raise CannotTellError("training repeats nearly every sample too, so that new ones would be in it as well")
         text = f"{of(overlap)} of the validation samples are also training samples"
         return self.finding(
             severity="error",
@@ -58,3 +62,11 @@ class ValidationIsTraining(Rule):
 
 
 FEW_VALUES = "the inputs have few distinct values, so that equal samples of the two splits may be chance"
+
+
+def as_often_as_training(data: DataFacts, tolerated: float = 0.0, alpha: float = ALPHA) -> bool:
+    """Whether validation is in training no more often than a further sample of its source would be."""
+    overlap, repeats = data.overlap, data.train.repeats
+    if overlap is None or repeats is None:
+        return False
+    return overlap.rate <= repeats.rate + tolerated or statistics.fisher(overlap, repeats) >= alpha

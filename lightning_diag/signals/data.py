@@ -91,7 +91,9 @@ def _moments(rows: Floats, watch: SplitWatch) -> dict[str, Any]:
     found: dict[str, Any] = {"nonfinite_inputs": watch.nonfinite()}
     prints = watch.prints()
     if len(prints):
-        found |= {"hashed": len(prints), "distinct": len(np.unique(prints))}
+        kinds = np.unique(prints, return_counts=True)[1]
+        found |= {"hashed": len(prints), "distinct": len(kinds)}
+        found |= {"repeated": len(prints) - int(np.count_nonzero(kinds == 1))} if watch.indices else {}
     finite = np.where(np.isfinite(rows), rows, np.nan).astype(np.float64)
     if not np.isfinite(finite).any():
         return found

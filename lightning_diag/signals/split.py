@@ -32,7 +32,7 @@ class SplitWatch:
 
     def __init__(self) -> None:
         self.feature_count: int | None = None
-        self.integer = False
+        self.integer = self.indices = False
         self.hashed = 0
         self._weights: Tensor | None = None
         self._prints: list[Tensor] = []
@@ -92,6 +92,7 @@ class SplitWatch:
         sampled = features(inputs)
         if self.feature_count is None:
             self.feature_count, self.integer = inputs[0].numel(), not inputs.is_floating_point()
+            self.indices = self.integer and inputs.dtype is not torch.uint8
         if self._weights is None or len(self._weights) != sampled.shape[1]:
             if self._prints:  # samples of varying size (padded sequences) are not comparable by position
                 return

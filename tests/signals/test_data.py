@@ -259,3 +259,14 @@ def test_smoothed_binary_labels_keep_their_class():
     signals.finish_epoch()
     assert signals.splits["train"].row_labels().tolist() == ([-1] + [0] * 7) + 3 * ([-1] + [1] * 7)
     assert signals.facts(DataFacts()).train.drawn_counts == (7, 21)
+
+
+def test_repeated_sequences_are_counted_for_indices_alone():
+    x, y = pair(6)[0][:, :3], torch.zeros(6, dtype=torch.long)
+    x[3:5] = x[0]
+    for inputs, repeated in ((x, None), ((10 * x).long(), 3), ((10 * x).abs().to(torch.uint8), None)):
+        signals = DataSignals()
+        signals.start_epoch("train")
+        signals.batch("train", (inputs, y), y)
+        facts = signals.facts(DataFacts()).train
+        assert (facts.hashed, facts.distinct, facts.repeated) == (6, 4, repeated)

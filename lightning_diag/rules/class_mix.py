@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from lightning_diag.history import ClassRows, Count, RunHistory
 from lightning_diag.rules.reading import ALPHA, cells, class_counts
 
-
 MIX = (
     "training draws the classes in other shares than validation holds them, which alone can put validation ahead by as "
     "much, and recalls by class were not recorded in both"

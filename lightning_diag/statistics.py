@@ -121,14 +121,15 @@ def binomial(count: Count, rate: float, alternative: str = "two-sided") -> float
     return float(binomtest(count.k, count.n, rate).pvalue)
 
 
-def association(rows: Sequence[tuple[int, int, int]]) -> float:
+def association(rows: Sequence[tuple[int, int, int]], samples: int | None = None) -> float:
     """One-sided p-value that answers have nothing to do with labels, from (support, predicted, correct) of each class.
 
     For each class the exact hypergeometric probability of so many hits if its answers were dealt out at random; the
     smallest one, corrected for the number of classes (Šidák). Unlike a test of the accuracy against the share of the
     largest class it sees that a rare class is told apart, and a model that always gives the same answer never passes.
+    ``samples`` is their number where it is not the sum of the supports, as with several labels per sample.
     """
-    total = sum(support for support, _, _ in rows)
+    total = sum(support for support, _, _ in rows) if samples is None else samples
     open_classes = [(s, p, k) for s, p, k in rows if 0 < s < total and 0 < p < total]
     if not open_classes:
         return 1.0

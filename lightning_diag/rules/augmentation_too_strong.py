@@ -21,7 +21,7 @@ class AugmentationTooStrong(Rule):
     code: ClassVar[str] = "LD613"
     name: ClassVar[str] = "augmentation-too-strong"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:probe|stage:train|probe/train_acc")
-    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     margin: float = 0.05
     """Points by which validation must be established to be ahead of training in eval mode."""

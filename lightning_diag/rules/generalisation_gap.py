@@ -19,7 +19,7 @@ class GeneralisationGap(Rule):
     code: ClassVar[str] = "LD203"
     name: ClassVar[str] = "generalisation-gap"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:train|stage:probe|probe/train_acc")
-    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     gap: float = 0.10
     """Lower end of the 95 % interval of the gap from which something should be done: a model is then wrong on one more

@@ -22,7 +22,7 @@ class LabelNoise(Rule):
     code: ClassVar[str] = "LD606"
     name: ClassVar[str] = "label-noise"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:probe|stage:train|probe/train_acc")
-    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
     min_epochs: ClassVar[int] = 2
 
     margin: float = 0.05

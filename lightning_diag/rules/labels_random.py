@@ -29,11 +29,7 @@ class LabelsRandom(Rule):
     code: ClassVar[str] = "LD607"
     name: ClassVar[str] = "labels-random"
     needs: ClassVar[tuple[str, ...]] = ("stage:val", "stage:train|stage:probe|probe/train_acc")
-    tasks: ClassVar[tuple[str, ...]] = (
-        "multiclass",
-        "binary",
-        "multilabel",
-    )  # positions of one image are not new samples
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary")  # positions of one image are not new samples
     min_epochs: ClassVar[int] = 3
 
     alpha: float = 0.01

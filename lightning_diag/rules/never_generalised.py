@@ -20,6 +20,7 @@ class NeverGeneralised(Rule):
     code: ClassVar[str] = "LD202"
     name: ClassVar[str] = "never-generalised"
     needs: ClassVar[tuple[str, ...]] = ("stage:val|val/loss", "train/loss|train/acc|probe/train_acc")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel", "ctc")
 
     learned: float = 0.5
     """Training has learned when its loss came below this share of the trivial loss: half of what there was to learn."""

@@ -13,6 +13,7 @@ from statistics import median
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import ClassRows, Count, PretrainFacts, RunHistory, Series
+from lightning_diag.rules.labels import labels_by_chance, recall_of_labels, trivial_label_loss
 from lightning_diag.words import number, of, percent
 
 ALPHA = 0.01
@@ -87,6 +88,8 @@ def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
 
 def trivial_loss(history: RunHistory) -> float | None:
     """Loss in nats of always answering with the class frequencies; ln(classes) when those are not known."""
+    if history.context.task == "multilabel":
+        return trivial_label_loss(history)
     seen = class_counts(history, "train") or class_counts(history, "val")
     total = sum(seen)
     if total:
@@ -96,7 +99,12 @@ def trivial_loss(history: RunHistory) -> float | None:
 
 
 def trivial_rate(history: RunHistory, stage: str = "val") -> float | None:
-    """Accuracy of always naming the most frequent class of ``stage``; 1 / classes when the counts are not known."""
+    """Accuracy of always naming the most frequent class of ``stage``; 1 / classes when the counts are not known.
+
+    None with several labels per sample, whose combinations are not counted.
+    """
+    if history.context.task == "multilabel":
+        return None
     seen = class_counts(history, stage)
     if sum(seen):
         return max(seen) / sum(seen)
@@ -120,7 +128,7 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
     much above trivial, and telling the other one apart is learning all the same; with a loss below the trivial one the
     milder level :data:`SIGN` will do, as these are two signs. Without counts the loss, which must have come
     10 % below the trivial one (a model that only learns the class frequencies reaches it, and one that learns anything
-    else soon passes below). For CTC, where whole lines are counted, the loss against the trivial one, else the token
+    else soon passes below). With several labels per sample one label that is told apart is enough. For CTC, where whole lines are counted, the loss against the trivial one, else the token
     error rate.
     """
     if history.context.task == "ctc":
@@ -129,6 +137,9 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
         return _dense_learned(history, stage)
     best, trivial = history.series(f"{stage}/loss").best("min"), trivial_loss(history)
     below = best[1] < 0.9 * trivial if best and trivial else None
+    if history.context.task == "multilabel":
+        by_chance = labels_by_chance(history, stage)
+        return below if by_chance is None else by_chance < (SIGN if below else alpha)
     p_value = above_trivial(history, stage)
     if p_value is None:
         return below
@@ -190,6 +201,8 @@ def could_be_good(history: RunHistory, stage: str, goal: float = 1.0) -> bool:
     That 8 of 10 are not established to be better than chance does not say that they are chance.
     """
     last, rate = final_count(history, stage), trivial_rate(history, "val" if stage == "val" else "train")
+    if history.context.task == "multilabel":
+        last, rate = recall_of_labels(history, stage) or (None, None)
     return last is not None and rate is not None and statistics.wilson(last).high > (rate + goal) / 2
 
 

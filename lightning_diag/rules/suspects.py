@@ -8,7 +8,9 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.chance import chance
+from lightning_diag.rules.labels import labels_by_chance
 from lightning_diag.rules.reading import (
+    ALPHA,
     SIGN,
     above_trivial,
     best_count,
@@ -30,6 +32,10 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
         p_value = statistics.binomial(last, rate, "greater")
         text = f"validation {of(last)} is not better than chance ({chance(history)}; {p(p_value)}){_at_best(history)}"
         out.append(Evidence(signal="val/acc", text=text, observed=last.rate, expected=rate, p_value=p_value))
+    by_chance = labels_by_chance(history, "val") if history.context.task == "multilabel" else None
+    if by_chance is not None:
+        text = f"no validation label is answered better than by chance ({p(by_chance)}, corrected for the number of labels)"
+        out.append(Evidence(signal="val/classes", text=text, observed=by_chance, expected=ALPHA, p_value=by_chance))
     loss, trivial = history.series("val/loss").finite, trivial_loss(history)
     if len(loss) and trivial:
         known = f" = ln {classes(history)}" if classes(history) and abs(trivial - _ln(history)) < 1e-9 else ""

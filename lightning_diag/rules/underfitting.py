@@ -21,6 +21,8 @@ class Underfitting(Rule):
     name: ClassVar[str] = "underfitting"
     needs: ClassVar[tuple[str, ...]] = ("train/loss", "stage:train|stage:probe|probe/train_acc")
     min_epochs: ClassVar[int] = 6
+    # not several labels per sample, of which few samples are right in all
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "ctc")
 
     error: float = 0.15
     """Lower end of the interval of the training error: models with capacity to spare fit their training set, and tasks

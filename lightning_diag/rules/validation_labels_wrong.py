@@ -24,7 +24,7 @@ class ValidationLabelsWrong(Rule):
     code: ClassVar[str] = "LD608"
     name: ClassVar[str] = "validation-labels-wrong"
     needs: ClassVar[tuple[str, ...]] = ("stage:val",)
-    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense", "multilabel")
+    tasks: ClassVar[tuple[str, ...]] = ("multiclass", "binary", "dense")
 
     share: float = 0.5
     """Share of a class's samples that get the other label, and of the answers with that label that come from this class:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import torch
 
 from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.heads import Head
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import read, reversed_arguments
 
-Signature = tuple[str, ...]
-"""Names of the loss calls of a step, in order: steps of one signature are read alike."""
+Signature = tuple[tuple[str, int, bool], ...]
+"""Of each loss call of a step, in order, its name, the classes that a class loss tells apart (else 0) and whether its targets are
+fractions: steps of one signature are read alike."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,9 @@ class Choice:
         rejected: why calls were left out.
         names: names of the heads by index.
         masked: names of losses of which a mask hides entries.
+        head: what is read; None for several calls that are read together.
+        doubt: targets were all alike in this step: whether they are labels is not known yet.
+        aside: its labels are others than those that the stage counts: only the loss is used.
     """
 
     signature: Signature
@@ -44,11 +49,21 @@ class Choice:
     names: Mapping[int, str] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
     masked: frozenset[str] = frozenset()
+    head: Head | None = None
+    doubt: bool = False
+    aside: bool = False
 
 
 def signature_of(calls: Iterable[LossCall]) -> Signature:
     """The signature of a step."""
-    return tuple([call.entry.name for call in calls])
+    return tuple([_kind(call) for call in calls])
+
+
+def _kind(call: LossCall) -> tuple[str, int, bool]:
+    entry, preds = call.entry, call.preds
+    if entry.family != "class" or not preds.dim():
+        return entry.name, 0, False
+    return entry.name, preds.shape[min(1, preds.dim() - 1)], call.target.is_floating_point()
 
 
 def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observation:

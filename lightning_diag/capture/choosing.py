@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
 from lightning_diag.capture import values
-from lightning_diag.capture.batch import Path, batch_size, leaves, name_of
+from lightning_diag.capture.batch import batch_size, leaves, name_of
 from lightning_diag.capture.calls import LossCall
+from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_masked, returned_loss
 from lightning_diag.capture.matching import match_leaf, storage
@@ -21,39 +20,6 @@ from lightning_diag.capture.taps import Visit
 _RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
 LOOP = 3
 """Calls of one module from which on a step is a loop over positions (a decoder), not a set of heads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The pass through a module that made the predictions: its name, which pass, and dimensions of its output."""
-
-    name: str
-    turn: int
-    dims: int
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A readable call with what is known of it."""
-
-    index: int
-    call: LossCall
-    seen: Observation
-    leaf: Path | None = None
-    factor: float | None = None
-    origin: Origin | None = None
-    one_hot: bool = False
-
-
-@dataclass(slots=True)
-class Context:
-    """What is known of the step besides its loss calls."""
-
-    batch: Mapping[Path, Tensor]
-    visits: list[Visit]
-    result: object
-    reversed_sites: frozenset[str] = frozenset()
-    masked_sites: frozenset[str] = frozenset()
 
 
 def choose(calls: list[LossCall], context: Context) -> Choice:
@@ -69,7 +35,9 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
     if not candidates:
         raise Rejected("; ".join(dict.fromkeys(reasons)) or "no usable loss call")
     for candidate in candidates:
+        task = candidate.seen.task
         _refine(candidate, context)
+        _compare_with_training(candidate, context, task)
     masked = _hide(candidates, context)
     _weigh(candidates, context)
     _tell_apart(candidates)
@@ -102,7 +70,8 @@ def _decide(candidates: list[Candidate], choice: Choice) -> Choice:
     ranked = sorted(candidates, key=_key)
     best = ranked[0]
     choice.order = (best.index, *(c.index for c in candidates if c is not best))
-    choice.task, choice.one_hot = best.seen.task, best.one_hot
+    choice.task, choice.one_hot, choice.head = best.seen.task, best.one_hot, best.head
+    choice.doubt = any(c.doubt for c in candidates)
     if len(candidates) > 1:
         choice.reason = _why(best, ranked[1], len(candidates), first)
         choice.heads = tuple(_label(c) for c in candidates if c is not best)
@@ -178,6 +147,19 @@ def _refine(candidate: Candidate, context: Context) -> None:
         and values.is_one_hot(seen.target, seen.class_dim)
     ):
         candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
+
+
+def _compare_with_training(candidate: Candidate, context: Context, task: str) -> None:
+    """Whether this is the head that training reads; then one step whose targets are all alike is no reason to drop them."""
+    seen = candidate.seen
+    if seen.task == "other" and task in {"multiclass", "binary"} and candidate.leaf is None:
+        alike = values.is_positions(seen.target) or values.is_constant(seen.target)
+        candidate.doubt = task if alike else ""
+    if context.trained is None:
+        return
+    candidate.likeness = candidate.head.likeness(context.trained)
+    if candidate.likeness and candidate.doubt == context.trained.task:
+        seen.task, candidate.doubt = candidate.doubt, ""
 
 
 def _origin(preds: Tensor, visits: list[Visit]) -> Origin | None:
@@ -259,17 +241,17 @@ def _is_loop(candidates: list[Candidate]) -> bool:
 
 
 def _key(candidate: Candidate) -> tuple[float, ...]:
-    """Sort key, best first: target of the batch, kind of task, weight in the loss, order."""
+    """Sort key, best first: the head of training, target of the batch, kind of task, weight in the loss, order."""
     factor = 1.0 if candidate.factor is None else candidate.factor
     in_batch = candidate.leaf is not None
-    return (-float(in_batch), -_RANK.get(candidate.seen.task, 0), -factor, candidate.index)
+    return (-candidate.likeness, -float(in_batch), -_RANK.get(candidate.seen.task, 0), -factor, candidate.index)
 
 
 def _why(best: Candidate, second: Candidate, number: int, first: Candidate) -> str:
     """The first criterion by which the best differs from the next."""
     name = _label(best)
     for position, text in enumerate(
-        (f"its target is {name_of(best.leaf or ())}", "its task can be counted", "it weighs most")
+        ("training reads it", f"its target is {name_of(best.leaf or ())}", "its task can be counted", "it weighs most")
     ):
         if _key(best)[position] != _key(second)[position]:
             return f"{name}, of {number} loss calls: {text}"

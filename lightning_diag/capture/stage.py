@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
-from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared
+from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
 from lightning_diag.capture.discovery import Found, discover
 from lightning_diag.capture.extractor import Extractor, ExtractorError, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
@@ -28,6 +28,9 @@ MAX_MISSES = 3
 
 MAX_CALIBRATIONS = 3
 """Calibrations of a stage: one that cannot be read then is left alone."""
+
+DOUBT_STEPS = 64
+"""Steps of a stage after which targets that were all alike whenever they were looked at are no labels."""
 
 MAX_REASONS = 6
 """Reasons why candidates were refused that the report shows."""
@@ -49,6 +52,7 @@ class Stage:
     steps: int = 0
     pairs: int = 0
     misses: int = 0
+    lost: int = 0
     calibrations: int = 1
     plan: Plan | None = None
     learned: Plan | None = None
@@ -65,7 +69,7 @@ class Stage:
     ended: bool = False
 
     def __post_init__(self) -> None:
-        self.choices = Choices(self.shared)
+        self.choices = Choices(self.shared, training=self.name == "train")
 
     def losses(self) -> frozenset[str] | None:
         """Losses to listen for in the next step; None for all: now and then, or while none is known."""
@@ -74,9 +78,23 @@ class Stage:
     @property
     def calibrating(self) -> bool:
         """Whether the next step is looked at closely."""
-        return self.steps < CALIBRATION_STEPS + self.watching or (
-            self.plan is None and not self.choices.known and self._news
+        return not self._settled or (
+            self.plan is None and (self._again_close or (not self.choices.known and self._news))
         )
+
+    @property
+    def _settled(self) -> bool:
+        return self.steps >= CALIBRATION_STEPS + self.watching
+
+    @property
+    def _again_close(self) -> bool:
+        """Whether loss calls are to be looked at again; those whose targets were all alike at ever rarer steps."""
+        choices, rare = self.choices, self.steps & (self.steps - 1) == 0
+        return choices.waiting is not None or choices.outdated or (rare and self._doubtful)
+
+    @property
+    def _doubtful(self) -> bool:
+        return self.steps <= DOUBT_STEPS and self.choices.doubtful
 
     @property
     def _news(self) -> bool:
@@ -98,13 +116,17 @@ class Stage:
 
     def observe(self, calls: list[LossCall], evidence: Evidence) -> Observation | None:
         """The pair of a step; None when there is none."""
-        close, self.overwritten = self.calibrating, False
+        close, settled, self.overwritten = self.calibrating, self._settled, False
+        self.choices.aside = False
         self.steps += 1
         seen = self._planned(evidence) if self.plan is not None and not close else None
         if seen is None and (close or self.plan is None):
-            seen = self._from_calls(calls, evidence, close=close)
-            if close and not self.overwritten and not self.choices.masked and (seen is None or seen.task in LOSS_ONLY):
+            seen = self._from_calls(calls, evidence, close=close, settled=settled)
+            final = self.overwritten or self.choices.masked or self.choices.aside
+            if close and not final and (seen is None or seen.task in LOSS_ONLY):
                 seen = self._searched(evidence, strong=seen is not None) or seen
+        if close:
+            self.choices.looked()
         self._count(seen)
         return seen
 
@@ -134,7 +156,8 @@ class Stage:
                 pair = observe(pair, self.form)
         except Exception as error:
             raise ExtractorError(error) from error
-        self._count(pair)
+        if pair is not None:
+            self._count(pair)
         return pair
 
     def facts(self) -> CaptureFacts:
@@ -146,9 +169,9 @@ class Stage:
                 if self.choices.masked
                 else f"the loss compares no labels ({self.task}): accuracy is not measured"
             )
-        return CaptureFacts(
-            stage=self.name, source=self.source, task=self.task, problem=problem, heads=self.choices.heads
-        )
+        lost = f" (no pair in {self.lost} of {self.lost + self.pairs} steps)" if self.pairs and self.lost else ""
+        source = self.source and f"{self.source}{lost}"
+        return CaptureFacts(stage=self.name, source=source, task=self.task, problem=problem, heads=self.choices.heads)
 
     def _problem(self) -> str:
         if not self.steps:
@@ -166,16 +189,17 @@ class Stage:
     def _count(self, seen: Observation | None) -> None:
         if seen is None:
             self.misses += 1
+            self.lost += 1
             self.choices.losses = None  # the step may have called another loss: the next one like it is heard
             known = self.plan is not None or bool(self.choices.known)
             if known and self.misses >= MAX_MISSES and self.calibrations < MAX_CALIBRATIONS:
                 self.steps, self.misses, self.plan, self.steady = 0, 0, None, None
-                self.choices.known = {}
+                self.choices.forget()
                 self.calibrations += 1
             return
         self.misses = 0
         self.pairs += 1
-        if self.source is None or self.task != seen.task:
+        if self.source is None or (self.task != seen.task and not self.choices.aside):
             self.source, self.task = seen.source, seen.task
 
     def _planned(self, evidence: Evidence) -> Observation | None:
@@ -185,21 +209,24 @@ class Stage:
             self._reject(str(reason))
             return None
 
-    def _from_calls(self, calls: list[LossCall], evidence: Evidence, *, close: bool) -> Observation | None:
+    def _from_calls(
+        self, calls: list[LossCall], evidence: Evidence, *, close: bool, settled: bool
+    ) -> Observation | None:
         if not calls:
             return None
         try:
-            choice = self.choices.find(calls, evidence, close=close)
+            choice = self.choices.find(calls, evidence, close=close, settled=settled)
             seen = apply(choice, calls, None)
         except Rejected as reason:
             self.steady = None
             self.overwritten = isinstance(reason, ChangedInPlace)
             self.copying = self.copying or self.overwritten
-            self._reject(str(reason))
+            if not isinstance(reason, Unknown):
+                self._reject(str(reason))
             return None
         if close:
             self._learn(seen, calls, evidence)
-        elif len(calls) == 1 and not (choice.one_hot or choice.loop or choice.reverse):
+        elif len(calls) == 1 and not (choice.one_hot or choice.loop or choice.reverse or self._doubtful):
             self.steady = Steady(calls[0], seen) if Steady.possible(calls[0]) else None
         return seen
 

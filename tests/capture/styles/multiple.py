@@ -200,3 +200,86 @@ class TwoViews(Both):
     def step(self, batch):
         x, y = batch
         return F.cross_entropy(self(torch.cat([x, x])), y.repeat(2))
+
+
+@style(
+    batch=lambda g, s: {"x": floats(g), "fine": classes(g), "coarse": classes(g, high=2)},
+    pair=lambda m, b, s: (m.second(b["x"]), b["coarse"]),
+)
+class SecondHeadWeighsMore(Both):
+    """Validation has no gradients to tell the weights: it reads the head that training reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.second = nn.Linear(FEATURES, 2)
+
+    def step(self, batch):
+        fine, coarse = self(batch["x"]), self.second(batch["x"])
+        return 0.5 * F.cross_entropy(fine, batch["fine"]) + 2 * F.cross_entropy(coarse, batch["coarse"])
+
+
+@style()
+class AuxiliaryInBothStages(Both):
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.Linear(FEATURES, CLASSES)
+
+    def step(self, batch):
+        x, y = batch
+        return 0.4 * F.cross_entropy(self.aux(x), y) + F.cross_entropy(self.net(x), y)
+
+
+@style(proof=1)
+class LatePseudoLabels(Base):
+    """After a warm-up a second loss, against the model's own labels, comes before the supervised one."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        extra = F.cross_entropy(self(x + 0.1), self(x).argmax(1).detach()) if self.global_step >= 3 else 0
+        return extra + F.cross_entropy(self(x), y)
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+@style(proof=1)
+class LateAdversary(Base):
+    """A domain classifier of two classes that joins after a warm-up."""
+
+    def __init__(self):
+        super().__init__()
+        self.domain = nn.Linear(FEATURES, 2)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        extra = F.cross_entropy(self.domain(x), torch.zeros(BATCH).long()) if self.global_step >= 3 else 0
+        return extra + F.cross_entropy(self(x), y)
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+def sorted_in_validation(g, s):
+    labels = classes(g)
+    return floats(g), labels if s == "train" else labels[:1].repeat(BATCH)
+
+
+@style(batch=sorted_in_validation, pair=lambda m, b, s: (m.net(b[0]), m.order[b[1]]))
+class SortedValidation(Both):
+    """Each validation batch is of one class, and the step renames the classes: no entry of the batch is the target."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("order", torch.tensor([3, 0, 4, 1, 2]))
+
+    def step(self, batch):
+        return F.cross_entropy(self(batch[0]), self.order[batch[1]])
+
+
+@style(batch=sorted_in_validation, pair=lambda m, b, s: (m.net(b[0]).squeeze(1), (b[1] > 1).float()), task="binary")
+class OneAgainstAllSorted(Both):
+    def __init__(self):
+        super().__init__(1)
+
+    def step(self, batch):
+        return F.binary_cross_entropy_with_logits(self(batch[0]).squeeze(1), (batch[1] > 1).float())

@@ -116,7 +116,7 @@ def of_validation(history: RunHistory, found: BrokenLoss) -> dict[str, Any]:
         "severity": "warning" if found.over else "error",
         "scope": "val",
         "title": f"The validation loss is not finite in {found.times} of {looked} evaluations",
-        "summary": f"Training went on, but validation was not measured: {found.text}.",
+        "summary": f"Validation is broken, and the weights are not: {found.text}.",
         "why": "A mean with one infinite term tells nothing, and EarlyStopping on it ends the run (check_finite=True).",
         "actions": (
             "look for validation samples that are NaN, empty, or of a class to which the model gives probability 0",

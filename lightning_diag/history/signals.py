@@ -30,7 +30,7 @@ SIGNALS: Mapping[str, str] = {
     "grad/nonfinite_steps": "sampled steps with a non-finite gradient",
     "update/ratio": "norm of the epoch's weight update over the norm of the weights",
     "param/norm": "global L2 norm of the parameters",
-    "relu/dead_share": "largest share, over ReLU layers, of units that never fired on the validation probe",
+    "relu/dead_share": "largest share, over ReLU layers, of units that never fired on the samples of the probe",
     "loss/first": "training loss of the first step of the fit (again of a fit that was resumed: no update of it has been made yet)",
     "loss/step_min": "smallest training step loss of the epoch",
     "loss/step_max": "largest training step loss of the epoch",

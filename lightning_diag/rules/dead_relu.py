@@ -14,7 +14,7 @@ from lightning_diag.words import percent
 
 @dataclass(frozen=True, kw_only=True)
 class DeadRelu(Rule):
-    """Most units of a ReLU layer give zero for every validation sample."""
+    """Most units of a ReLU layer give zero for every sample of the probe."""
 
     code: ClassVar[str] = "LD113"
     name: ClassVar[str] = "dead-relu"
@@ -33,7 +33,7 @@ class DeadRelu(Rule):
         since = dead.epochs[-1] if since is None else since
         harmless = stuck(history) is False
         early = since == dead.epochs[0]
-        text = f"{percent(late(dead.values))} of the units of one ReLU layer never fire on validation samples"
+        text = f"{percent(late(dead.values))} of the units of one ReLU layer never fired on the samples of the probe"
         return self.finding(
             severity="warning" if harmless else "error",
             confidence=0.8 if harmless else 0.95,

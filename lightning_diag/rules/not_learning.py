@@ -59,7 +59,7 @@ class NotLearning(Rule):
             raise CannotTellError("training loss and accuracy are not finite")
         return self.finding(
             severity="error",
-            confidence=0.9,
+            confidence=0.9 if tested else 0.8,
             claim="established" if tested else "likely",
             title="Nothing is learned",
             summary=f"The model does not learn: {evidence[0].text}.",

@@ -40,8 +40,9 @@ def differences(
     if first.best is None:
         return ()
     scored = [(other, other.best) for other in others if other.best is not None]
+    level = ALPHA / _pairs(len(scored))
     tested = [
-        _test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ()), rate=rate)
+        _test(first.best, score, outcomes.get(first.name, ()), outcomes.get(other.name, ()), rate=rate, level=level)
         for other, score in scored
     ]
     corrected = _holm([t.p_value for t in tested])
@@ -63,8 +64,18 @@ def _difference(other: str, amount: float, test: _Tested) -> Difference:
     )
 
 
-def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequence[Outcomes], *, rate: bool) -> _Tested:
-    """Paired where both runs recorded the same samples, else unpaired counts, else nothing."""
+def _pairs(others: int) -> int:
+    """Pairs that the first run and ``others`` make; at least one."""
+    return max(1, others * (others + 1) // 2)
+
+
+def _test(
+    first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequence[Outcomes], *, rate: bool, level: float
+) -> _Tested:
+    """Paired where both runs recorded the same samples, else unpaired counts, else nothing.
+
+    ``level`` is that which a difference has to pass before correction: for the number of samples that would do.
+    """
     pair = next((pair for a in ours for b in theirs if (pair := paired(a, b)) is not None), None)
     if pair is not None:
         gained, lost = pair
@@ -72,7 +83,7 @@ def _test(first: Score, second: Score, ours: Sequence[Outcomes], theirs: Sequenc
             statistics.mcnemar(gained, lost), f"paired by sample: {gained} against {lost} of {ours[0].n} (McNemar)"
         )
     if first.count and second.count:
-        p_value, needed = _unpaired(first.count, second.count)
+        p_value, needed = _unpaired(first.count, second.count, level)
         return _Tested(p_value, "not paired (Fisher)", needed)
     hint = "give --n-val" if rate else "train each with several seeds"
     return _Tested(None, f"one number per run: nothing to test ({hint})")
@@ -91,9 +102,9 @@ def paired(first: Outcomes, second: Outcomes) -> tuple[int, int] | None:
 
 
 @cache
-def _unpaired(first: Count, second: Count) -> tuple[float, int | None]:
+def _unpaired(first: Count, second: Count, level: float) -> tuple[float, int | None]:
     """Runs of a sweep repeat the same counts, and the exact test is the slow part of comparing a thousand of them."""
-    needed = None if first.rate == second.rate else statistics.samples_needed(first.rate, second.rate)
+    needed = None if first.rate == second.rate else statistics.samples_needed(first.rate, second.rate, level)
     return statistics.fisher(first, second), needed
 
 
@@ -104,7 +115,7 @@ def _holm(p_values: Sequence[float | None]) -> list[float | None]:
     that rank is never too small.
     """
     order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    pairs = len(order) * (len(order) + 1) // 2
+    pairs = _pairs(len(order))
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p_value, i) in enumerate(order):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lightning_diag import statistics
 from lightning_diag.cli import main
 from lightning_diag.comparison import Run, compare, draw_comparison, mean_interval, render_comparison, short_names
 from lightning_diag.comparison.differences import paired
@@ -65,6 +66,12 @@ def test_a_large_difference_is_established_after_correction():
     assert claims["c"][0] == "not established"
     assert claims["b"][1] == pytest.approx(3 * stats.fisher_exact([[90, 10], [60, 40]])[1])
     assert "better than 1 of 2 other runs" in render_comparison(result)
+
+
+def test_the_samples_that_would_do_allow_for_the_correction():
+    two, three = [run("a", [90], 100), run("b", [85], 100)], [run("c", [84], 100)]
+    alone, among = compare(two).differences[0].needed, compare(two + three).differences[0].needed
+    assert alone < among == statistics.samples_needed(0.9, 0.85, 0.05 / 3)
 
 
 def test_the_best_of_equal_runs_is_not_established():

@@ -65,7 +65,7 @@ class StageCollector:
         self.classes = self.classes or observation.num_classes
         if observation.task == "ctc":
             self._observe_ctc(observation, loss)
-        elif observation.counts or observation.task == "soft":
+        elif observation.counts or (observation.task == "soft" and observation.class_dim >= 0):
             self._count(observation, loss, batch)
         else:
             self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)

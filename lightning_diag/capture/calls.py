@@ -94,7 +94,7 @@ ENTRIES: tuple[LossEntry, ...] = (
         "value",
     ),
 )
-"""Private names of torch (2.6 to 2.13): each is checked to exist before it is patched, see :mod:`.patches`."""
+"""Private names of torch (2.6 to 2.13): each is checked to exist before it is patched, see :mod:`.interception`."""
 
 
 @dataclass(slots=True)

@@ -81,6 +81,8 @@ def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observatio
     first = _joined(pairs) if choice.loop else pairs[0]
     if choice.one_hot:
         first.target = first.target.argmax(first.class_dim)
+        if calls[choice.order[0]].entry.family == "element":
+            first.by_element, first.weight = True, None
     if choice.task is not None:
         first.task = choice.task
     if len(pairs) > 1 and not choice.loop:

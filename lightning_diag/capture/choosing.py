@@ -6,7 +6,7 @@ from collections import Counter
 
 from torch import Tensor
 
-from lightning_diag.capture import values
+from lightning_diag.capture import targets, values
 from lightning_diag.capture.batch import batch_size, leaves, name_of
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.candidates import Candidate, Context, Origin
@@ -136,16 +136,14 @@ def _refine(candidate: Candidate, context: Context) -> None:
     candidate.origin = _origin(seen.preds, context.visits)
     if seen.task == "dense" and _is_repeated(candidate, context):
         seen.task = "multiclass"
-    if candidate.leaf is None and seen.task in {"multiclass", "binary"} and context.batch:
-        if values.is_positions(seen.target) or values.is_constant(seen.target):
-            seen.task = "other"
-    elif seen.task in {"binary", "multilabel"}:
-        _refine_elements(candidate, context)
-    elif (
-        seen.task == "soft"
-        and candidate.call.entry.family == "class"
-        and values.is_one_hot(seen.target, seen.class_dim)
-    ):
+    family = candidate.call.entry.family
+    if candidate.leaf is None and context.batch and targets.is_made_up(seen):
+        seen.task = "other"
+    elif family == "element" and seen.task in {"binary", "multilabel"}:
+        seen.task, candidate.leaf, candidate.one_hot = targets.of_elements(seen, match, context.batch, context.visits)
+    elif family == "divergence" and not targets.is_distribution(seen):
+        seen.task = "other"
+    elif seen.task == "soft" and family == "class" and values.is_one_hot(seen.target, seen.class_dim):
         candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
 
 
@@ -153,7 +151,7 @@ def _compare_with_training(candidate: Candidate, context: Context, task: str) ->
     """Whether this is the head that training reads; then one step whose targets are all alike is no reason to drop them."""
     seen = candidate.seen
     if seen.task == "other" and task in {"multiclass", "binary"} and candidate.leaf is None:
-        alike = values.is_positions(seen.target) or values.is_constant(seen.target)
+        alike = values.is_positions(seen.target) or values.is_constant(seen.target) or values.is_halves(seen.target)
         candidate.doubt = task if alike else ""
     if context.trained is None:
         return
@@ -176,20 +174,6 @@ def _is_repeated(candidate: Candidate, context: Context) -> bool:
     """More targets than samples, but from views of the samples put behind each other, not from positions."""
     flat = candidate.seen.target.dim() == 1 and candidate.origin is not None and candidate.origin.dims == 2
     return flat and (candidate.leaf is None or context.batch[candidate.leaf].dim() < 2)
-
-
-def _refine_elements(candidate: Candidate, context: Context) -> None:
-    seen = candidate.seen
-    if values.is_hard(seen.target) is False:
-        seen.task = "soft"
-    elif candidate.leaf is not None and _is_input(context.batch[candidate.leaf], context.visits):
-        seen.task = "other"
-
-
-def _is_input(leaf: Tensor, visits: list[Visit]) -> bool:
-    """Whether a module of the network was fed with this leaf: then the target is a reconstruction."""
-    fed = (a for v in visits if v.role == "module" for a in v.args if isinstance(a, Tensor))
-    return leaf.is_floating_point() and any(storage(a) == storage(leaf) for a in fed)
 
 
 def _hide(candidates: list[Candidate], context: Context) -> frozenset[str]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lightning_diag.capture import values
-from lightning_diag.capture.batch import leaves
 
 MAX_NODES = 400
 """Nodes looked at: between a returned loss and its terms lie a handful of sums and factors."""
@@ -164,8 +163,3 @@ def nearest(loss: Tensor, outputs: list[tuple[Any, Tensor]]) -> Any | None:
             return wanted[node]
         todo.extend(parent for parent, _ in node.next_functions)
     return None
-
-
-def result_tensors(result: object) -> list[Tensor]:
-    """All tensors in what a step returned."""
-    return list(leaves(result).values())

@@ -29,6 +29,7 @@ VIEWS: Mapping[str, Step] = {
     "squeeze(1)": lambda t: t.squeeze(1),
     "unsqueeze(1)": lambda t: t.unsqueeze(1),
     "flatten()": lambda t: t.flatten(),
+    "flatten(1)": lambda t: t.flatten(1),
     "[:, -1]": lambda t: t[:, -1],
     "[:, 0]": lambda t: t[:, 0],
     "[:, 1:]": lambda t: t[:, 1:],
@@ -154,6 +155,19 @@ def storage(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr() or id(tensor)
     except (RuntimeError, NotImplementedError):  # sparse and wrapper tensors have no storage
         return id(tensor)
+
+
+def within(part: Tensor, whole: Tensor) -> bool:
+    """Whether ``part`` lies mostly in the memory that ``whole`` shows, whatever the views; by address, no value is read."""
+    if storage(part) != storage(whole):
+        return False
+    cells = part.untyped_storage().nbytes() // part.element_size()
+    if part.dtype != whole.dtype or cells > values.MAX_LOOK:
+        return True
+    place = torch.arange(cells)
+    shown = torch.zeros(cells, dtype=torch.bool)
+    shown[place.as_strided(whole.shape, whole.stride(), whole.storage_offset()).flatten()] = True
+    return bool(shown[place.as_strided(part.shape, part.stride(), part.storage_offset())].float().mean() > 0.5)
 
 
 def _by_value(wanted: Tensor, base: Tensor, steps: Mapping[str, Step]) -> tuple[str, str] | None:

@@ -29,7 +29,8 @@ class Observation:
               logits flattened to (N*T, C) with (N*T,).
             * ``binary``: ``preds`` and ``target`` of one shape, any number of dimensions, target in {0, 1}.
             * ``multilabel``: (N, C) or (N, C, d1, ...) with a target of the same shape in {0, 1}.
-            * ``soft``: target of the same shape as ``preds`` with fractions (label smoothing, distillation).
+            * ``soft``: target of the same shape as ``preds`` with fractions along ``class_dim`` (label smoothing,
+              distillation); its largest entry counts as the class.
             * ``mixup``: one ``preds`` compared with several targets; ``target`` is that of the first call, the rest
               are in ``others``. Not to be counted as accuracy.
             * ``ctc``: ``preds`` (T, N, C) or (T, C) log-probabilities, ``target`` (N, S) padded or concatenated.
@@ -53,6 +54,7 @@ class Observation:
         source: where the pair comes from, as shown in the report, e.g. ``loss call cross_entropy``.
         head: name of the head, loss module or variable; empty when the step has only one.
         others: further pairs of the same step that were not chosen, in order.
+        by_element: the loss is a binary cross entropy of each class against the rest, though one class is right.
         returned: whether ``loss`` is known to be what the step returned.
         form: the same object for steps that differ in nothing but their values; None where that is not known.
     """
@@ -75,6 +77,7 @@ class Observation:
     source: str = ""
     head: str = ""
     others: tuple[Observation, ...] = field(default=(), repr=False)
+    by_element: bool = False
     returned: bool = False
     form: object | None = field(default=None, repr=False, compare=False)
 

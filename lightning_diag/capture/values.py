@@ -17,6 +17,9 @@ TOLERANCE = 1e-3
 MAX_LOOK = 4_000_000
 """Largest tensor whose values are read; a calibration step of a large model is not made slower than that."""
 
+SEVERAL = 4
+"""Samples from which on an order among their targets is no chance: of four labels of four classes 9 % are a permutation."""
+
 
 def readable(*tensors: Tensor) -> bool:
     """Whether the values may be read now."""
@@ -52,6 +55,49 @@ def is_positions(target: Tensor) -> bool | None:
     if target.dim() != 1 or target.shape[0] < 3:
         return None
     return _ask(lambda t: (t == torch.arange(len(t), device=t.device)).all(), target)
+
+
+def is_pairing(target: Tensor, classes: int | None) -> bool | None:
+    """Whether a target names the partner of each sample in the batch: it counts on with one jump, or permutes the samples.
+
+    Args:
+        target: shape (samples,).
+        classes: columns of the predictions; as many as samples where they are similarities within the batch.
+    """
+    size = target.numel()
+    if target.dim() != 1 or size < SEVERAL or target.is_floating_point():
+        return None
+    counts_on = _ask(lambda t: (t.diff() != 1).sum() <= 1, target)
+    return counts_on or (classes == size and _ask(lambda t: (t.sort()[0].diff() == 1).all(), target))
+
+
+def is_halves(target: Tensor) -> bool | None:
+    """Whether the first half of the samples is all yes and the second all no, or the reverse: real and made samples."""
+    size = target.shape[0] if target.dim() else 0
+    if size < 2 * SEVERAL or size % 2:
+        return None
+    return _ask(lambda t: _are_halves((t >= 0.5).reshape(2, -1)), target)
+
+
+def _are_halves(yes: Tensor) -> Tensor:
+    first, second = yes[0], yes[1]
+    return (first == first[0]).all() & (second == second[0]).all() & (first[0] != second[0])
+
+
+def is_decided(target: Tensor) -> bool | None:
+    """Whether fractions come from yes and no (smoothed, voted, a resized mask): half of them lie at the two ends.
+
+    Of maps also the upper end must hold more than what lies between: grey images and heat maps are mostly one ground.
+    """
+    return _ask(_decided, target)
+
+
+def _decided(target: Tensor) -> Tensor:
+    flat = target.flatten()
+    low, high = (flat == flat.min()).sum(), (flat == flat.max()).sum()
+    between = flat.numel() - low - high
+    decided = (low + high >= between) & (flat.min() >= 0) & (flat.max() <= 1)
+    return decided & (high >= between) if target.dim() > 2 else decided
 
 
 def in_range(target: Tensor, classes: int, ignore: int | None = -100) -> bool | None:

@@ -19,7 +19,7 @@ def trivial_label_loss(history: RunHistory) -> float | None:
         return None
     _, support, *_ = record.classes.columns()
     shares = [count / record.n for count in support]
-    return sum(_entropy(share) for share in shares) / len(shares) or None
+    return sum(entropy(share) for share in shares) / len(shares) or None
 
 
 def labels_by_chance(history: RunHistory, stage: str) -> float | None:
@@ -50,7 +50,8 @@ def recall_of_labels(history: RunHistory, stage: str) -> tuple[Count, float] | N
     return Count(k=round(sum(correct) / labels * known), n=known), by_chance
 
 
-def _entropy(share: float) -> float:
+def entropy(share: float) -> float:
+    """Loss in nats of answering one yes-or-no question with its frequency."""
     return -sum(q * math.log(q) for q in (share, 1 - share) if q > 0)
 
 

@@ -13,8 +13,8 @@ from statistics import median
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import ClassRows, Count, PretrainFacts, RunHistory, Series
-from lightning_diag.rules.labels import labels_by_chance, recall_of_labels, trivial_label_loss
-from lightning_diag.words import number, of, percent
+from lightning_diag.rules.labels import entropy, labels_by_chance, recall_of_labels, trivial_label_loss
+from lightning_diag.words import number, percent
 
 ALPHA = 0.01
 """Error rate of one rule's test. About thirty rules test something, so that a healthy run of independent signals would
@@ -87,15 +87,19 @@ def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
 
 
 def trivial_loss(history: RunHistory) -> float | None:
-    """Loss in nats of always answering with the class frequencies; ln(classes) when those are not known."""
+    """Loss in nats of always answering with the class frequencies; ln(classes) when those are not known.
+
+    A binary cross entropy of each class against the rest (one of them is right) is the mean of one yes-or-no loss per class.
+    """
     if history.context.task == "multilabel":
         return trivial_label_loss(history)
     seen = class_counts(history, "train") or class_counts(history, "val")
     total = sum(seen)
-    if total:
-        return -sum(c / total * math.log(c / total) for c in seen if c) or None
-    number_of_classes = classes(history)
-    return math.log(number_of_classes) if number_of_classes and number_of_classes > 1 else None
+    number_of_classes = len(seen) if total else classes(history) or 0
+    shares = [c / total for c in seen] if total else [1 / number_of_classes for _ in range(number_of_classes)]
+    if history.context.task in {"multiclass", "dense"} and (history.context.model.loss_name or "").startswith("binary"):
+        return sum(map(entropy, shares)) / max(1, len(shares)) or None
+    return -sum(p * math.log(p) for p in shares if p) or None
 
 
 def trivial_rate(history: RunHistory, stage: str = "val") -> float | None:
@@ -239,13 +243,6 @@ def seen(history: RunHistory, name: str, label: str, expected: float | None = No
     shown = percent if name.endswith("/acc") else number
     text = f"{label} {shown(first)} → {shown(last)} (epochs {course.epochs[0]}–{course.epochs[-1]})"
     return Evidence(signal=name, text=text, epoch=course.epochs[-1], observed=last, expected=expected)
-
-
-def accuracy_evidence(epoch: int, stage: str, count: Count, expected: float | None = None) -> Evidence:
-    """Evidence of one accuracy with its interval."""
-    interval = statistics.wilson(count)
-    text = f"epoch {epoch}: {STAGE_NAMES.get(stage, stage)} {of(count)} [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
-    return Evidence(signal=f"{stage}/acc", text=text, epoch=epoch, observed=count.rate, expected=expected)
 
 
 STAGE_NAMES = {"val": "validation", "train": "training"}

@@ -43,6 +43,7 @@ class ProbeBatch:
     ignore_index: int | None
     weight: Tensor | None
     label_smoothing: float
+    by_element: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ def _batch(visit: Visit, observation: Any) -> ProbeBatch:
         ignore_index=observation.ignore_index,
         weight=observation.weight,
         label_smoothing=float(observation.label_smoothing or 0.0),
+        by_element=observation.by_element,
     )
 
 
@@ -242,6 +244,8 @@ def _output(batch: ProbeBatch, preds: Tensor) -> ProbeOutput:
 
 def _loss(batch: ProbeBatch, preds: Tensor) -> Tensor | None:
     """The loss call of the step, made again; None for losses that this cannot be known of."""
+    if batch.by_element:
+        return None
     if batch.task in {"multiclass", "dense", "soft"} and batch.kind != "labels":
         scores = preds.float().clamp_min(1e-12).log() if batch.kind == "probs" else preds.float()
         classes_second = scores if scores.dim() < 2 else scores.movedim(batch.class_dim, 1)

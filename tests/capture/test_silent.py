@@ -3,17 +3,26 @@
 import pytest
 import torch
 
-from tests.capture.styles import silent
+from lightning_diag.callbacks.collector import StageCollector
+from lightning_diag.callbacks.options import Options
+from tests.capture.styles import silent, unlabelled
 from tests.capture.styles.base import Style
 from tests.capture.test_styles import run
 
+STYLES = {name: (getattr(silent, name), batch) for name, batch in silent.SILENT.items()} | unlabelled.SILENT
 
-@pytest.mark.parametrize("name", sorted(silent.SILENT))
+
+@pytest.mark.parametrize("name", sorted(STYLES))
 def test_no_pair_is_made_up(name):
-    style = Style(name, getattr(silent, name), silent.SILENT[name], pair=lambda m, b, s: None)
-    _, observer = run(style)
+    _, observer = run(Style(name, *STYLES[name], pair=lambda m, b, s: None))
     assert observer.capture.faults.first is None
-    assert not [seen for _, seen, _ in observer.seen if seen.counts]
+    for stage in ("train", "val"):
+        counted = StageCollector(stage, Options(), with_ctc=False)
+        for where, seen, _ in observer.seen:
+            if where == stage:
+                counted.observe(seen, None, None)
+        assert "acc" not in counted.values()
+        assert counted.record(complete=True).n == 0
     problem = observer.capture.facts("train").problem
     named = "training_step" in problem or "a mask hides entries of the loss" in problem
     assert "compares no labels" in problem or ("extractor=lambda step" in problem and named)

@@ -23,6 +23,15 @@ def test_trivial_answers_use_the_class_frequencies() -> None:
     assert reading.trivial_loss(history({"train/loss": [1.0]})) is None
 
 
+def test_trivial_loss_of_one_class_against_the_rest() -> None:
+    model = {"loss_name": "binary_cross_entropy_with_logits"}
+    run = history(
+        {"train/loss": [1.0]}, train={"class_counts": (60, 20, 20)}, classes=3, task="multiclass", model=model
+    )
+    expected = -sum(p * math.log(p) + (1 - p) * math.log(1 - p) for p in (0.6, 0.2, 0.2)) / 3
+    assert reading.trivial_loss(run) == pytest.approx(expected)
+
+
 def test_learned_is_corrected_for_the_number_of_looks() -> None:
     once = history(counts={"val": [(19, 100)]}, classes=10)
     often = history(counts={"val": [(19, 100)] + [(10, 100)] * 60}, classes=10)

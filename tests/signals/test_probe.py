@@ -21,7 +21,7 @@ from lightning_diag.signals.visits import VisitWatch
 def seen(preds, target, **options):
     defaults = {
         "task": "multiclass", "kind": "logits", "class_dim": 1,
-        "ignore_index": None, "weight": None, "label_smoothing": 0.0,
+        "ignore_index": None, "weight": None, "label_smoothing": 0.0, "by_element": False,
     }  # fmt: skip
     return SimpleNamespace(preds=preds.detach(), target=target, **(defaults | options))
 
@@ -263,6 +263,15 @@ def test_weights_and_smoothing_of_the_loss_are_used():
     output = probe.run().train[0]
     wanted = F.cross_entropy(output.preds, y, weight=weight, label_smoothing=0.1)
     assert float(output.loss) == pytest.approx(float(wanted), abs=1e-6)
+
+
+def test_one_class_against_the_rest_is_not_made_again_as_a_cross_entropy():
+    model = Classifier()
+    probe = ModuleProbe(model, batches=1)
+    x, y = torch.randn(8, 6), torch.randint(0, 3, (8,))
+    probe.before("train")
+    probe.after("train", seen(model(x), y, by_element=True))
+    assert probe.run().train[0].loss is None
 
 
 def test_compiled_parts_are_watched_from_outside():

@@ -62,9 +62,9 @@ def _standing(run: Run, signal: str, mode: str) -> Standing:
     last = run.history.record(series.epochs[-1]) if best else None
     return Standing(
         name=run.name,
-        best=_score(record, signal),
-        final=_score(last, signal),
-        train=_score(record, signal.replace("val", "train", 1)),
+        best=_score(run, record, signal),
+        final=_score(run, last, signal),
+        train=_score(run, record, signal.replace("val", "train", 1)),
         evaluations=len(series),
         series=series,
         codes=tuple(finding.code for finding in run.diagnosis.causes),
@@ -72,11 +72,12 @@ def _standing(run: Run, signal: str, mode: str) -> Standing:
     )
 
 
-def _score(record: EpochRecord | None, signal: str) -> Score | None:
+def _score(run: Run, record: EpochRecord | None, signal: str) -> Score | None:
     if record is None or signal not in record.values:
         return None
     stage, _, metric = signal.partition("/")
-    measured = record.stages.get(stage) if metric == "acc" else None
+    samples = run.history.context.task != "dense"  # positions of one sample depend on each other: no test takes them
+    measured = record.stages.get(stage) if metric == "acc" and samples else None
     count = measured.correct if measured else None
     return Score(epoch=record.epoch, value=record.values[signal], count=count)
 

@@ -8,6 +8,7 @@ from lightning_diag.history import ClassRow, Count, Paired, RunHistory
 from lightning_diag.rules.best_weights import start_is_best
 from lightning_diag.rules.falls import Fall, fall, start
 from lightning_diag.rules.falls import best as chosen
+from lightning_diag.rules.independence import independent
 from lightning_diag.rules.reading import best_count, counts
 from lightning_diag.words import listed, of, p, percent, points
 
@@ -44,7 +45,9 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
         "fewer lines are decoded without an error" if history.context.task == "ctc" else "validation got worse over all"
     )
     reason = f"{of(best)} in epoch {found.epoch} against {of(last)} at the end, {found.chance}"
-    if found.paired is None:
+    if not independent(history):
+        needed = "more validation samples, or the accuracy of each sample in both epochs, paired"
+    elif found.paired is None:
         at_best, helps = _at_best_paired(found)
         reason = f"{reason} (Fisher's exact test){at_best}"
         needed = _enough(found) + (", or predictions paired by sample" if helps else "")
@@ -101,7 +104,7 @@ def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
         return None
     epoch, best = reference
     p_value = statistics.binomial(best, target.value, "less")
-    if p_value < ALPHA:
+    if p_value < ALPHA or not independent(history):  # a test that is too careful leaves open what another would settle
         return None
     return NotEstablished(
         claim=f"That the best epoch is below the target of {percent(target.value)}",
@@ -113,7 +116,9 @@ def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
 
 def _best_epoch(history: RunHistory) -> NotEstablished | None:
     best, looks = best_count(history, "val"), len(counts(history, "val"))
-    if best is None or start_is_best(history) or best != chosen(history):  # nobody would choose it
+    if (
+        not independent(history) or best is None or start_is_best(history) or best != chosen(history)
+    ):  # nobody would choose it
         return None
     lines, bias = history.context.task == "ctc", statistics.best_of_bias(best[1].n, best[1].rate, looks)
     if bias < LARGE_BIAS:
@@ -132,7 +137,9 @@ def _best_epoch(history: RunHistory) -> NotEstablished | None:
 
 def _single_classes(history: RunHistory) -> NotEstablished | None:
     record = history.last_stage("val")
-    small = [row for row in record.classes if 0 < row.support < SMALL_SUPPORT] if record else []
+    small = (
+        [row for row in record.classes if 0 < row.support < SMALL_SUPPORT] if record and independent(history) else []
+    )
     if not small:
         return None
     shown = listed([_class_text(history, row) for row in sorted(small, key=lambda r: (r.recall.rate, r.index))], 4)

@@ -22,6 +22,7 @@ from lightning_diag.report.sections.epochs import TELLING, thinned
 from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View, interval
 from lightning_diag.rules.best_weights import baseline_value
+from lightning_diag.rules.independence import as_samples
 from lightning_diag.thinning import notes
 
 _T = TypeVar("_T")
@@ -97,17 +98,20 @@ def _moments(view: View) -> tuple[MomentEntry, ...]:
     found = []
     if baseline is not None and signal:
         count = baseline.correct if signal == "val/acc" else None
-        found.append(_moment("baseline", signal, baseline.epoch, baseline_value(baseline, signal), count))
+        found.append(_moment(view, "baseline", signal, baseline.epoch, baseline_value(baseline, signal), count))
     for role, record in (("best", view.best), ("final", view.final)):
         if record is not None:
-            found.append(_moment(role, signal, record.epoch, record.values[signal], view.count(record)))
+            found.append(_moment(view, role, signal, record.epoch, record.values[signal], view.count(record)))
     if target is not None:
-        found.append(_moment("target", target.metric, None, target.value, None))
+        found.append(_moment(view, "target", target.metric, None, target.value, None))
     return tuple(found)
 
 
-def _moment(role: str, metric: str, epoch: int | None, value: float | None, count: Count | None) -> MomentEntry:
-    span = interval(count) if count is not None and count.n else None
+def _moment(
+    view: View, role: str, metric: str, epoch: int | None, value: float | None, count: Count | None
+) -> MomentEntry:
+    tested = as_samples(view.history, count)
+    span = interval(tested) if tested is not None and tested.n else None
     bounds = (span.low, span.high) if span is not None else None
     return MomentEntry(role=role, metric=metric, epoch=epoch, value=value, count=count, interval=bounds)
 

@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.rules.reading import ALPHA
 from lightning_diag.words import number, of, p
 
@@ -37,16 +38,16 @@ class ClassImbalance(Rule):
         rare, frequent = _pooled(history, max(sizes) / self.ratio)
         if not rare.n or not frequent.n:
             raise CannotTellError("the rare or the frequent classes have no validation samples")
-        p_value = statistics.fisher(rare, frequent)
-        harm = p_value < self.alpha and frequent.rate - rare.rate > self.drop
+        p_value = statistics.fisher(rare, frequent) if independent(history) else None
+        harm = (p_value is None or p_value < self.alpha) and frequent.rate - rare.rate > self.drop
         known = (
             f"classes have {min(sizes):,} to {max(sizes):,} training samples ({number(max(sizes) / min(sizes))} : 1)"
         )
-        text = f"recall of the rare classes {of(rare)}, of the others {of(frequent)} ({p(p_value)})"
+        text = f"recall of the rare classes {of(rare)}, of the others {of(frequent)}{f' ({p(p_value)})' if p_value is not None else ''}"
         return self.finding(
             severity="error" if harm else "info",
-            confidence=0.95 if harm else 0.8,
-            claim="established",
+            confidence=0.8 if not harm else 0.95 if p_value is not None else 0.85,
+            claim=claim(history) if harm else "established",
             title=f"Class imbalance {number(max(sizes) / min(sizes))} : 1"
             + (": rare classes are lost" if harm else ", without harm so far"),
             summary=f"Rare classes are recognised worse: {known}; {text}."
@@ -58,6 +59,7 @@ class ClassImbalance(Rule):
                 ),
                 Evidence(signal="val/classes", text=text, observed=rare.rate, expected=frequent.rate, p_value=p_value),
             ),
+            against=positions(history),
             why="Accuracy weighs classes by their size and hides what happens to the rare ones.",
             actions=(
                 "judge by balanced accuracy (val/balanced_acc)",

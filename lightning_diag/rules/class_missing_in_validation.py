@@ -11,6 +11,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import independent
 from lightning_diag.rules.reading import ALPHA, class_counts
 from lightning_diag.words import listed, p
 
@@ -36,9 +37,12 @@ class ClassMissingInValidation(Rule):
         missing = [i for i in held if i >= len(val) or not val[i]]
         if not missing:
             return None
-        p_value = statistics.absent_by_chance(_chances(train, val), [i in set(missing) for i in held])
+        if independent(history):
+            p_value = statistics.absent_by_chance(_chances(train, val), [i in set(missing) for i in held])
+        else:
+            p_value = 1.0  # a class may be on every position of the few images that show it
         names = listed([f"{history.class_name(i)} ({train[i]:,} training samples)" for i in missing])
-        text = f"no validation sample of {names}, among {n:,} ({p(p_value)} by chance)"
+        text = f"no validation sample of {names}, among {n:,}{f' ({p(p_value)} by chance)' if independent(history) else ''}"
         return self.finding(
             severity="warning" if p_value < self.alpha else "info",
             confidence=0.97 if p_value < self.alpha else 0.6,
@@ -51,7 +55,7 @@ class ClassMissingInValidation(Rule):
                     text=text,
                     observed=0.0,
                     expected=float(sum(train[i] for i in missing)) / sum(train) * n,
-                    p_value=p_value,
+                    p_value=p_value if independent(history) else None,
                 ),
             ),
             why="Accuracy says nothing about these classes, and the best epoch is chosen without them.",

@@ -10,6 +10,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.rules.reading import ALPHA, NO_ANSWERS
 from lightning_diag.words import listed, p
 
@@ -38,22 +39,26 @@ class ClassNeverPredicted(Rule):
         if p_value >= self.alpha or not any(map(_answered, rows)):
             return None
         names = listed([f"{history.class_name(row.index)} (0/{row.support})" for row in lost])
-        total = sum(row.support for row in lost)
+        total, whole = sum(row.support for row in lost), independent(history)
+        chance = (
+            f"were each class the answer as often as it occurs, chance alone would leave so many out with {p(p_value)}"
+        )
         return self.finding(
             severity="warning",
             confidence=0.9,
-            claim="established",
+            claim=claim(history),
             title=f"{len(lost)} of {sum(1 for r in rows if r.support)} classes are never predicted",
             summary=f"Never predicted in the last evaluation: {names}.",
             evidence=(
                 Evidence(
                     signal="val/classes",
-                    text=f"were each class the answer as often as it occurs, chance alone would leave so many out with {p(p_value)}",
+                    text=chance if whole else f"{total:,} positions of these classes and not one answer",
                     observed=0.0,
                     expected=float(total),
-                    p_value=p_value,
+                    p_value=p_value if whole else None,
                 ),
             ),
+            against=positions(history),
             why="The model cannot give this answer; accuracy hides it when the class is rare.",
             actions=(
                 "count the class in the training set",

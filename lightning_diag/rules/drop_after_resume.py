@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import differ
 from lightning_diag.rules.reading import ALPHA, counts, loss_scale
 from lightning_diag.rules.resuming import (
     circumstances,
@@ -51,7 +51,7 @@ class DropAfterResume(Rule):
         start = history.context.resumed_epoch or 0  # earlier records come from the checkpoint
         first = next((pair for pair in counts(history, "val") if pair[0] >= start), None)
         if baseline.correct and first:
-            p_value = statistics.fisher(baseline.correct, first[1])
+            p_value = differ(history, baseline.correct, first[1])
             if first[1].rate >= baseline.correct.rate or p_value >= self.alpha:
                 return None
             fell = f"validation fell from {of(baseline.correct)} to {of(first[1])} in epoch {first[0]} ({p(p_value)})"

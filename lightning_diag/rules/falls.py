@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from lightning_diag import statistics
 from lightning_diag.history import Count, Paired, RunHistory
+from lightning_diag.rules.independence import UNKNOWN, differ, independent, samples
 from lightning_diag.rules.reading import best_count, counts, final_count
-from lightning_diag.words import p
+from lightning_diag.words import of, p, percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Fall:
         p_value: ``raw`` after that choice (Šidák). The best is the one that the last differs from most, so that its
             p-value is about the smallest of ``looks``.
         paired: the samples that changed sides, where they are known.
+        taken: what the samples were taken to be, where each holds many answers that depend on each other.
     """
 
     epoch: int
@@ -30,12 +32,13 @@ class Fall:
     looks: int
     p_value: float
     paired: Paired | None
+    taken: str = ""
 
     @property
     def chance(self) -> str:
         """The p-value as text, with what it was corrected for: ``p = 0.03 after choosing the best of 40 evaluations``."""
         chosen = f" after choosing the best of {self.looks + 1} evaluations" if self.looks > 1 else ""
-        return f"{p(self.p_value)}{chosen}"
+        return f"{p(self.p_value)}{chosen}{self.taken}"
 
 
 def start(history: RunHistory) -> tuple[int, Count] | None:
@@ -78,8 +81,37 @@ def _fall(history: RunHistory, reference: tuple[int, Count] | None, looks: int) 
         return None
     epoch, then = reference
     last = history.last_stage("val")
-    paired = last.paired if last is not None and last.paired and last.paired.reference_epoch == epoch else None
-    raw = statistics.mcnemar(paired.gained, paired.lost) if paired else statistics.fisher(then, now)
+    known = last is not None and last.paired and last.paired.reference_epoch == epoch and independent(history)
+    paired = last.paired if last is not None and known else None
+    raw = statistics.mcnemar(paired.gained, paired.lost) if paired else differ(history, then, now)
     return Fall(
-        epoch=epoch, then=then, now=now, looks=looks, p_value=statistics.corrected(raw, looks), raw=raw, paired=paired
+        epoch=epoch,
+        then=then,
+        now=now,
+        looks=looks,
+        p_value=statistics.corrected(raw, looks),
+        raw=raw,
+        paired=paired,
+        taken=_taken(history),
     )
+
+
+def _taken(history: RunHistory) -> str:
+    """What a test took for its samples, as a clause; nothing where each answer is one."""
+    if independent(history):
+        return ""
+    number = samples(history)
+    return f", each of the {number:,} samples taken as one answer" if number else f": {UNKNOWN}"
+
+
+def left_open(history: RunHistory) -> str:
+    """A claim that the user made (a target, a start to improve on) and that so few samples leave open, as a clause."""
+    if not independent(history):  # a test that is too careful leaves open what another would settle
+        return ""
+    target, best, fallen = history.context.target, best_count(history, "val"), fall_since_start(history)
+    if fallen is not None and fallen.p_value >= 0.05:
+        return f"; whether it fell from {of(fallen.then)} to {of(fallen.now)} cannot be told ({fallen.chance})"
+    named = target is not None and target.metric == "val/acc"
+    if target and best and named and best[1].rate < target.value <= statistics.wilson(best[1]).high:
+        return f"; whether the best reached the target of {percent(target.value)} cannot be told"
+    return ""

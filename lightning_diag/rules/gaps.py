@@ -52,7 +52,8 @@ def stages_at_end(history: RunHistory) -> tuple[str, Evidence] | None:
     if not ends or not apart:
         return None
     size = f": training {of(ends[0])}, validation {of(ends[1])}"
-    wide = f"{points(ends[0].rate - ends[1].rate)} ({100 * apart.low:.0f}–{100 * apart.high:.0f})"
+    bounds = f" ({100 * apart.low:.0f}–{100 * apart.high:.0f})" if history.context.task != "dense" else ""
+    wide = f"{points(ends[0].rate - ends[1].rate)}{bounds}"
     return size, Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
 
 

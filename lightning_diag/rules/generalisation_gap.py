@@ -9,6 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.words import of, points
 
 
@@ -37,16 +38,17 @@ class GeneralisationGap(Rule):
         size = train.rate - val.rate
         if interval.low <= self.notable:
             return None
-        wide = f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-        text = f"training is {points(size)} ({wide}) ahead of validation: training {of(train)}, validation {of(val)}"
+        wide = f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})" if independent(history) else ""
+        text = f"training is {points(size)}{wide} ahead of validation: training {of(train)}, validation {of(val)}"
         return self.finding(
             severity="warning" if interval.low > self.gap else "info",
-            confidence=0.95,
-            claim="established",
+            confidence=0.95 if independent(history) else 0.85,
+            claim=claim(history),
             title=f"Gap of {points(size)} between training and validation",
             summary=f"{text[0].upper()}{text[1:]}.",
             evidence=(Evidence(signal="val/acc", text=text, observed=val.rate, expected=train.rate),),
             against=(
+                *positions(history),
                 Evidence(
                     signal="data.shift",
                     text="the gap alone does not tell memorising from a validation set that is harder or different",

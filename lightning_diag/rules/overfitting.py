@@ -12,6 +12,7 @@ from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.best_weights import go_on
 from lightning_diag.rules.chance import doubt, near_chance
 from lightning_diag.rules.gaps import gap_interval, stages_at_end
+from lightning_diag.rules.independence import claim, positions
 from lightning_diag.rules.reading import ALPHA, after, seen
 from lightning_diag.rules.rising import (
     accuracy_against,
@@ -126,11 +127,11 @@ class Overfitting(Rule):
         return self.finding(
             severity="error" if apart and apart.low > 2 * self.gap and not unsure else "warning",
             confidence=0.75 if unsure else 0.95 if apart else 0.85,
-            claim="established" if apart and not unsure else "likely",
+            claim=claim(history) if apart and not unsure else "likely",
             title=f"Overfitting since epoch {epoch}{', by the loss' if kept else ''}",
             summary=f"The model overfits since epoch {epoch}: {text}, while training still improved{ends[0] if ends else ''}{held}.",
             evidence=tuple(evidence),
-            against=(*kept, *((unsure,) if unsure else ())),
+            against=(*kept, *((unsure,) if unsure else ()), *positions(history)),
             why="Later epochs memorise the training set; by the loss, the last weights "
             f"are worse than those of epoch {epoch}.",
             actions=(

@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import differ
 from lightning_diag.rules.pretraining import IN, judged, where
 from lightning_diag.rules.reading import ALPHA, counts
 from lightning_diag.words import number, of, p
@@ -82,7 +83,7 @@ def _fall_in_accuracy(history: RunHistory, last: int) -> Evidence | None:
     if before is None or not found:
         return None
     epoch, lowest = min(found, key=lambda pair: pair[1].rate)
-    p_value = statistics.corrected(statistics.fisher(before, lowest), len(found))
+    p_value = statistics.corrected(differ(history, before, lowest), len(found))
     if lowest.rate >= before.rate or p_value >= ALPHA:
         return None
     text = f"validation {of(before)} → {of(lowest)} in epoch {epoch} ({p(p_value)})"

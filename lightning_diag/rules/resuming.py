@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.best_weights import best_weights
+from lightning_diag.rules.independence import differ
 from lightning_diag.rules.reading import ALPHA, counts, loss_scale, pretrained
 from lightning_diag.words import number, of, percent
 
@@ -22,7 +22,7 @@ def recovery(history: RunHistory, start: Count | None) -> str:
     epoch, best = max(seen, key=lambda pair: (pair[1].rate, -pair[0]))
     if best.rate >= start.rate:
         return ""
-    never = "; it never came back" if statistics.fisher(start, best) < ALPHA else ""
+    never = "; it never came back" if differ(history, start, best) < ALPHA else ""
     return f"{never}; the best of the {len(seen)} evaluations recorded since is {of(best)} in epoch {epoch}"
 
 

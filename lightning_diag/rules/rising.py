@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory, Series
+from lightning_diag.rules.independence import differ
 from lightning_diag.rules.reading import after, count_from, final_count, late
 from lightning_diag.words import of, percent
 
@@ -81,7 +82,7 @@ def accuracy_since(history: RunHistory, epoch: int) -> Course | None:
             then=first.rate,
             now=last.rate,
             text=f"{of(first)} → {of(last)}",
-            rose=last.rate > first.rate and statistics.fisher(first, last) < ESTABLISHED,
+            rose=last.rate > first.rate and differ(history, first, last) < ESTABLISHED,
             fell=first.rate - last.rate > error,
         )
     return _uncounted(history.series("val/acc").finite, epoch)

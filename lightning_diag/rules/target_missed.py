@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.independence import UNKNOWN, as_samples
 from lightning_diag.rules.reading import final_count
 from lightning_diag.words import number, of, p, percent, points
 
@@ -30,7 +31,10 @@ class TargetMissed(Rule):
         assert target is not None  # the engine checked ``needs``
         count = final_count(history, "val") if target.metric == "val/acc" else None
         if count is not None:
-            p_value = statistics.binomial(count, target.value, "less")
+            tested = as_samples(history, count)
+            if tested is None:
+                raise CannotTellError(UNKNOWN)
+            p_value = statistics.binomial(tested, target.value, "less")
             missed = count.rate < target.value and p_value < self.alpha
             text = f"validation {of(count)} at the end against {percent(target.value)} ({p(p_value)})"
             return self._found(text, count.rate, target.value, p_value) if missed else None

@@ -9,10 +9,12 @@ from typing import ClassVar
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
-from lightning_diag.rules.base import Rule
-from lightning_diag.rules.falls import fall_since_start
+from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.falls import left_open
+from lightning_diag.rules.independence import UNKNOWN, as_samples, independent
+from lightning_diag.rules.independence import claim as claim_of
 from lightning_diag.rules.reading import best_count, classes
-from lightning_diag.words import number, of, percent
+from lightning_diag.words import number, of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,28 +39,36 @@ class ValidationSetTooSmall(Rule):
         best = best_count(history, "val")
         if best is None:
             return None
-        epoch, count = best
+        (epoch, counted), count = best, as_samples(history, best[1])
+        if count is None:
+            raise CannotTellError(UNKNOWN)
         interval, guess = statistics.wilson(count), statistics.wilson(Count(k=count.n // 2, n=count.n))
         wide, number_of_classes = interval.high - interval.low, classes(history)
         lines = history.context.task == "ctc"  # a line holds many tokens: lines per token say nothing
-        each = count.n / number_of_classes if number_of_classes and not lines else None
+        each = count.n / number_of_classes if number_of_classes and not lines and independent(history) else None
         small = guess.high - guess.low >= self.width
-        claim = _claim_at_stake(history)
+        claim, whole = left_open(history), independent(history)
+        if not small and not whole:
+            return None  # the interval is too wide rather than too narrow
         if not small and not claim and wide < self.notable:
             return self._single_classes(history, epoch, each)
         per = f", {number(round(each, 1))} per class" if each else ""
         what = "the best share of lines without an error," if lines else "the best accuracy"
-        text = f"{what} {of(count)}{',' if lines else ''} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %"
+        text = f"{what} {of(counted)}{',' if lines else ''} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %{'' if whole else AS_ONE}"
         drop = 100 * statistics.detectable(count.n, max(0.5, min(count.rate, 0.95)))
         return self.finding(
             severity="warning" if small or claim else "info",
             confidence=0.95,
-            claim="established",
+            claim=claim_of(history),
             title=f"{count.n} validation samples: {100 * wide:.0f} points of uncertainty",
             summary=f"The validation set is too small to rank epochs or settings: {count.n} samples{per}, {text}{claim}.",
             evidence=(Evidence(signal="val/acc", text=text, epoch=epoch, observed=wide, expected=self.notable),),
-            why=f"Unpaired differences under about {drop:.0f} points are missed more often than one time in five, and the best "
-            "of many epochs looks better than it is.",
+            why=(
+                f"Unpaired differences under about {drop:.0f} points are missed more often than one time in five"
+                if whole
+                else FEW
+            )
+            + ", and the best of many epochs looks better than it is.",
             actions=("k-fold cross-validation", "more validation samples", PAIRED),
             next_test="repeat the run with three other splits: the spread of the best accuracy is what one split cannot see",
             scope="val",
@@ -87,15 +97,6 @@ class ValidationSetTooSmall(Rule):
         )
 
 
+AS_ONE = " if each sample is taken as one answer, because its positions depend on each other"
+FEW = "So few samples say little about others, however many positions each of them has"
 PAIRED = "do not rank epochs by single evaluations; compare predictions paired by sample"
-
-
-def _claim_at_stake(history: RunHistory) -> str:
-    """A claim that the user made (a target, a start to improve on) and that so few samples leave open, as a clause."""
-    target, best, fallen = history.context.target, best_count(history, "val"), fall_since_start(history)
-    if fallen is not None and fallen.p_value >= 0.05:
-        return f"; whether it fell from {of(fallen.then)} to {of(fallen.now)} cannot be told ({fallen.chance})"
-    named = target is not None and target.metric == "val/acc"
-    if target and best and named and best[1].rate < target.value <= statistics.wilson(best[1]).high:
-        return f"; whether the best reached the target of {percent(target.value)} cannot be told"
-    return ""

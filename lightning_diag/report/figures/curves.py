@@ -21,6 +21,7 @@ from lightning_diag.report.figures.style import (
     whole_epochs,
 )  # fmt: skip
 from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown
+from lightning_diag.rules.independence import as_samples
 from lightning_diag.rules.reading import trivial_rate
 from lightning_diag.words import title
 
@@ -170,7 +171,8 @@ def _levels(view: View, signal: str) -> list[tuple[float, str, str]]:
 
 def _band(view: View, axes: Axes, signal: str) -> None:
     pairs = [(view.positions[id(r)], view.count(r, signal)) for r in view.history.epochs]
-    known = [(place, interval(count)) for place, count in pairs if count is not None and count.n]
+    taken = [(place, as_samples(view.history, count)) for place, count in pairs]
+    known = [(place, interval(count)) for place, count in taken if count is not None and count.n]
     if len(known) < 2:
         return
     places = [place for place, _ in known]

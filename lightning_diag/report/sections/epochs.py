@@ -13,6 +13,7 @@ from lightning_diag.report.document import Block, Column, table
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.sections.status import MEANINGS, statuses
 from lightning_diag.report.view import View, shown, with_interval
+from lightning_diag.rules.independence import independent
 
 ROWS = 24
 """Rows of a thinned table: what fits on one screen."""
@@ -167,10 +168,11 @@ def _cell(view: View, record: EpochRecord, column: str) -> str:
     signal = _SIGNALS.get(column, column.replace(" ", "/"))
     value = record.values.get(signal)
     if column == "train acc (eval mode)":
-        return with_interval(view.probe(record)) or shown(signal, value)
+        return (with_interval(view.probe(record)) if independent(view.history) else "") or shown(signal, value)
     if column.endswith(" acc"):
         count = view.count(record, signal)
         whole = column == "train acc" and not view.training_lines  # of a sample the interval is wide and says so
+        whole = whole or not independent(view.history)
         interval = numbers.count(count) if whole else with_interval(count)
         return interval or shown(signal, value)
     return shown(signal, value)

@@ -8,6 +8,7 @@ from lightning_diag.report.document import Block, Column, table
 from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
+from lightning_diag.rules.independence import UNKNOWN, as_samples, independent, samples
 from lightning_diag.statistics import best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
 from lightning_diag.words import points, title
@@ -44,7 +45,7 @@ def _row(view: View, what: str, record: EpochRecord, remark: str) -> tuple[str, 
     signal, _ = view.metric
     count = view.count(record)
     value = numbers.count(count) or shown(signal, record.values.get(signal))
-    return (what, view.epoch_label(record), value, interval_text(count), remark)
+    return (what, view.epoch_label(record), value, interval_text(as_samples(view.history, count)), remark)
 
 
 def _baseline(view: View) -> tuple[str, ...] | None:
@@ -58,7 +59,7 @@ def _baseline(view: View) -> tuple[str, ...] | None:
     epoch = "" if baseline.epoch is None else str(baseline.epoch)
     remark = _against_target(view, count, number)
     value = numbers.count(count) or shown(signal, number)
-    return (f"baseline ({baseline.source})", epoch, value, interval_text(count), remark)
+    return (f"baseline ({baseline.source})", epoch, value, interval_text(as_samples(view.history, count)), remark)
 
 
 def _best(view: View) -> tuple[str, ...] | None:
@@ -113,7 +114,9 @@ def _against_target(view: View, count: Count | None, value: float, looks: int = 
     if target is None or target.metric != view.metric[0]:
         return ""
     if _reached(target, value):
+        count = as_samples(view.history, count)
         return "reached" if count is None else _reached_text(count, target, looks)
+    count = as_samples(view.history, count)
     if count is None or count.n == 0:
         return "missed"
     p = binomial(count, target.value, "less")
@@ -155,7 +158,7 @@ def _notes(view: View) -> list[str]:
     against = _against_best(view) if view.history.context.target else ""
     if against and not (doubted and "not established" in against):
         notes.append(f"Final: {against}.")
-    count = view.count(view.best)
+    count = as_samples(view.history, view.count(view.best))
     looks = len(view.evaluated)
     bias = best_of_bias(count.n, count.rate, looks) if count is not None and not doubted else 0.0
     if bias >= 0.01:
@@ -163,6 +166,19 @@ def _notes(view: View) -> list[str]:
             f"The best of {looks} evaluations is partly luck: by chance alone it may overstate its rate "
             f"by up to {points(bias)}."
         )
-    if count is None and view.metric[0] == "val/acc":
+    if view.metric[0] == "val/acc" and view.count(view.best) is not None and not independent(view.history):
+        notes.append(_of_positions(view))
+    elif count is None and view.metric[0] == "val/acc":
         notes.append("No interval: the record does not hold how many of how many validation samples were right.")
     return notes
+
+
+def _of_positions(view: View) -> str:
+    """What the intervals rest on where a sample holds many answers."""
+    number = samples(view.history)
+    if not number:
+        return f"No interval: {UNKNOWN}."
+    return (
+        f"The positions of one sample depend on each other: intervals and tests take each of the {number:,} validation samples "
+        "as one answer, which is too careful rather than too bold."
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lightning_diag.history import Count, EpochRecord
 from lightning_diag.report.view import View
 from lightning_diag.rules.best_weights import baseline_value
+from lightning_diag.rules.independence import independent
 from lightning_diag.rules.no_targets import without_targets
 from lightning_diag.statistics import noise
 
@@ -115,7 +116,7 @@ def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> I
         yield "no targets" if empty else "diverged"
     if value is None or not math.isfinite(value):
         return
-    sign, count = (1.0 if mode == "max" else -1.0), view.count(record)
+    sign, count = (1.0 if mode == "max" else -1.0), view.count(record) if independent(view.history) else None
     better = sign * (value - course.best) > 0
     if course.before is not None and _below(value, count, course.before, course.before_count, sign, spread) > SIGMAS:
         course.fell_from = course.best

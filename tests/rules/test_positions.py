@@ -108,3 +108,10 @@ def test_other_tasks_count_as_they_did() -> None:
 def test_runs_over_pixels_are_compared_without_a_test() -> None:
     names = [Run(name=name, history=h, diagnosis=diagnose(h)) for name, h in (("a", run(4)), ("b", run(4, [0.8, 0.9])))]
     assert [(d.claim, d.p_value) for d in compare(names).differences] == [("not established", None)]
+
+
+def test_recalls_of_pixels_have_no_interval() -> None:
+    rows = {"val": [(9000, 9600, 8900), (1000, 400, 300)]}
+    pixels, single = (history(rows=rows, task=task, classes=2, val={"size": 20}) for task in ("dense", "binary"))
+    assert "300/1,000 = 30.0 % [" in render_markdown(single, diagnose(single))
+    assert "300/1,000 = 30.0 % [" not in render_markdown(pixels, diagnose(pixels))

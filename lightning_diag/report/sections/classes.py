@@ -10,6 +10,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, Paragraph, table
 from lightning_diag.report.escape import Name, name
 from lightning_diag.report.view import View, interval, with_interval
+from lightning_diag.rules.independence import independent
 from lightning_diag.words import p as p_text
 
 ROWS = 40
@@ -112,7 +113,7 @@ def _line(
     return (
         view.label(row.index),
         numbers.count(other.recall) if other is not None else "",
-        with_interval(row.recall) or "no samples",
+        (with_interval if independent(view.history) else numbers.count)(row.recall) or "no samples",
         _change(best.get(row.index), row),
         numbers.count(row.precision) or ("never predicted" if row.support and row.predicted == 0 else ""),
         Name(f"{view.label(wrong.predicted)} ({wrong.count:,}×)") if wrong is not None else "",
@@ -156,20 +157,23 @@ def groups(view: View) -> tuple[Block, ...]:
         return ()
     rows = sorted(found[1].groups, key=lambda g: interval(g.correct).high)
     total = Count(k=sum(g.correct.k for g in rows), n=sum(g.correct.n for g in rows))
-    lines = [(name(g.group), with_interval(g.correct), _gap(g.correct, total)) for g in rows[:GROUPS]]
+    single = independent(view.history)
+    shown = with_interval if single else numbers.count
+    lines = [(name(g.group), shown(g.correct), _gap(g.correct, total, tested=single)) for g in rows[:GROUPS]]
     columns = (Column("group"), Column(f"validation, epoch {found[0]}", numeric=True), Column("against the others"))
     note = f"{GROUPS} of {len(rows):,} groups: the lowest." if len(rows) > GROUPS else ""
     return (table(columns, lines, note=note),)
 
 
-def _gap(group: Count, total: Count) -> str:
-    """Points above or below the samples of all other groups, with Fisher's exact test."""
+def _gap(group: Count, total: Count, *, tested: bool) -> str:
+    """Points above or below the samples of all other groups, with Fisher's exact test unless answers depend on each other."""
     from lightning_diag.statistics import fisher
 
     rest = Count(k=total.k - group.k, n=total.n - group.n)
     if not rest.n or not group.n:
         return ""
-    return f"{numbers.points(group.rate - rest.rate)} ({p_text(fisher(group, rest))})"
+    chance = f" ({p_text(fisher(group, rest))})" if tested else ""
+    return f"{numbers.points(group.rate - rest.rate)}{chance}"
 
 
 def confused_pairs(view: View) -> tuple[Block, ...]:

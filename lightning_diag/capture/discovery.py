@@ -20,7 +20,7 @@ from lightning_diag.capture.matching import storage
 from lightning_diag.capture.pairs import Form, infer
 from lightning_diag.capture.plans import Evidence, Place, PlacePlan
 from lightning_diag.capture.reading import Rejected
-from lightning_diag.capture.taps import Visit
+from lightning_diag.capture.taps import Visit, parts, role_of
 
 Located = tuple[Place, Tensor]
 Finder = Callable[[Evidence, nn.Module], Iterator[tuple[Located, Located, str]]]
@@ -37,10 +37,17 @@ _NO_CLASSES = re.compile(
 """Losses over embeddings: their labels say which samples belong together, not what the columns are."""
 
 _CLASSES = re.compile(
-    r"focal|dice|tversky|jaccard|lovasz|iou|cross.?entropy|bce|nll|smooth|asymmetric|poly|ohem|ldam|seesaw|softmax",
+    r"focal|dice|tversky|jaccard|lovasz|iou|cross.?entropy|bce|nll|smooth|asymmetric|poly|ohem|ldam|seesaw",
     re.IGNORECASE,
 )
 """Losses over classes by name; others need the proof of :mod:`.usage`."""
+
+_EMBEDDINGS = re.compile(r"margin|softmax|arc.?face|circle|pair|triple|angular", re.IGNORECASE)
+"""Names of losses that may as well be over embeddings or distances: they need the proof, too."""
+
+_LABEL_METRICS = ("torchmetrics.classification", "torchmetrics.segmentation", "torchmetrics.text.perplexity")
+_VALUE_METRICS = "torchmetrics.regression"
+"""Packages of torchmetrics whose metrics compare predictions with labels, and with values. The others weigh, group, rank or detect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ def discover(evidence: Evidence, module: nn.Module, reasons: list[str], *, stron
         for preds, target, source in finder(evidence, module):
             grad = finder in {by_loss_module, by_forward}
             form = _check(preds[1], target[1], evidence, grad=grad)
+            if isinstance(form, Form) and form.task != "regression" and _is_of_values(finder, module, preds[0]):
+                form = "a metric of values says nothing of classes"
             if isinstance(form, Form):
                 found = Found(
                     PlacePlan(preds[0], target[0], form, source),
@@ -92,9 +101,30 @@ def discover(evidence: Evidence, module: nn.Module, reasons: list[str], *, stron
 
 def _needs_proof(finder: Finder, module: nn.Module, preds: Place) -> bool:
     """Named outputs and metrics were paired by the user; a loss of known name as well."""
-    if finder is by_loss_module:
-        return not _CLASSES.search(f"{preds.name} {type(_part(module, preds.name)).__name__}")
+    part = _part(module, preds.name)
+    if finder is by_loss_module and part is not None:
+        return _is_doubtful(preds.name, part)
     return finder is by_forward
+
+
+def _is_doubtful(name: str, part: nn.Module) -> bool:
+    """Whether a loss module may be over something else than classes: by its name, or because it has a layer of its own."""
+    text = f"{name} {type(part).__name__}"
+    known = _CLASSES.search(text) and not _EMBEDDINGS.search(text)
+    return not known or any(parameter.dim() > 1 for parameter in part.parameters())
+
+
+def has_doubtful_loss(module: nn.Module) -> bool:
+    """Whether a part of ``module`` is a loss whose arguments need the proof, so that its first step is to be watched."""
+    return any(
+        role_of(name, part) == "loss" and type(part).__module__ != _TORCH_LOSSES and _is_doubtful(name, part)
+        for name, part in parts(module)
+        if part is not module
+    )
+
+
+def _is_of_values(finder: Finder, module: nn.Module, preds: Place) -> bool:
+    return finder is by_metric and type(_part(module, preds.name)).__module__.startswith(_VALUE_METRICS)
 
 
 def _check(preds: Tensor, target: Tensor, evidence: Evidence, *, grad: bool) -> Form | str:
@@ -137,10 +167,16 @@ def by_metric(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, 
     found = [
         located
         for visit in visits
-        if (part := _part(module, visit.name)) is not None
-        for located in _arguments(visit, part.update, f"update of the metric {visit.name}")
+        if (part := _part(module, visit.name)) is not None and _compares(part)
+        for located in _arguments(visit, part.update, f"update of the metric {visit.name}", named=True)
     ]
     yield from sorted(found, key=lambda located: not located[0][1].is_floating_point())
+
+
+def _compares(metric: nn.Module) -> bool:
+    """Whether a metric compares predictions with a target, by its package; one of the user's own by its parameters."""
+    package = type(metric).__module__
+    return not package.startswith("torchmetrics.") or package.startswith((*_LABEL_METRICS, _VALUE_METRICS))
 
 
 def by_forward(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
@@ -191,12 +227,19 @@ def _part(module: nn.Module, name: str) -> Any | None:
         return None
 
 
-def _arguments(visit: Visit, function: Callable[..., Any], source: str) -> Iterator[tuple[Located, Located, str]]:
-    """Predictions and targets among the arguments of a call, by parameter name, else by order."""
-    given = _named_arguments(visit, function)
+def _arguments(
+    visit: Visit, function: Callable[..., Any], source: str, *, named: bool = False
+) -> Iterator[tuple[Located, Located, str]]:
+    """Predictions and targets among the arguments of a call, by parameter name, else by order.
+
+    With ``named`` only tensors that are themselves a parameter of such a name: a metric may be given weights or boxes.
+    """
+    given = [
+        (name, place, t) for name, place, t in _named_arguments(visit, function) if not named or len(place.path) == 1
+    ]
     preds = [(place, t) for name, place, t in given if name.lower() in PRED_NAMES]
     targets = [(place, t) for name, place, t in given if name.lower() in TARGET_NAMES]
-    if not (preds and targets) and len(given) >= 2:
+    if not (preds and targets) and len(given) >= 2 and not named:
         tensors = [(place, t) for _, place, t in given]
         preds, targets = tensors[:1], tensors[1:2]
     if preds and targets:

@@ -9,7 +9,7 @@ from torch import nn
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
 from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
-from lightning_diag.capture.discovery import Found, discover
+from lightning_diag.capture.discovery import Found, discover, has_doubtful_loss
 from lightning_diag.capture.extractor import Extractor, ExtractorError, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
 from lightning_diag.capture.observation import Observation
@@ -70,6 +70,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.choices = Choices(self.shared, training=self.name == "train")
+        self.watching = has_doubtful_loss(self.module)
 
     def losses(self) -> frozenset[str] | None:
         """Losses to listen for in the next step; None for all: now and then, or while none is known."""

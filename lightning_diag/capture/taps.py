@@ -108,14 +108,14 @@ class Tapper:
             wrapper = self._wrapper(name, part)
             wrapper.install()
             return wrapper.remove
-        return part.register_forward_hook(_Hook(self, name, _role(name, part)), with_kwargs=True).remove
+        return part.register_forward_hook(_Hook(self, name, role_of(name, part)), with_kwargs=True).remove
 
     def _wrapper(self, name: str, part: nn.Module) -> CallWrapper:
         """A stand-in for the one method of ``part`` that is called; made anew when somebody replaced the method."""
         known = self._wrappers.get(name)
         if known is not None and known.fits:
             return known
-        role = "forward" if part is self.module else _role(name, part)
+        role = "forward" if part is self.module else role_of(name, part)
         method = "update" if role == "metric" else "forward"
         wrapper = CallWrapper(part, method, lambda *seen: self._keep(name, role, *seen))
         self._wrappers[name] = wrapper
@@ -170,7 +170,8 @@ def _sealed(part: nn.Module) -> bool:
     return getattr(part, "_compiled_call_impl", None) is not None or isinstance(part, torch.jit.ScriptModule)
 
 
-def _role(name: str, part: nn.Module) -> str:
+def role_of(name: str, part: nn.Module) -> str:
+    """``metric``, ``loss`` or ``module``: by type and by the names of class and attribute."""
     if isinstance(part, Metric):
         return "metric"
     own = name.rpartition(".")[2]

@@ -45,6 +45,11 @@ def is_one_hot(target: Tensor, dim: int) -> bool | None:
     return _ask(lambda t: (((t == 0) | (t == 1)).all()) & (t.sum(dim) == 1).all(), target)
 
 
+def is_two_valued(target: Tensor) -> bool | None:
+    """Whether no entry lies between the smallest and the largest."""
+    return _ask(lambda t: ((t == t.min()) | (t == t.max())).all(), target)
+
+
 def is_constant(target: Tensor) -> bool | None:
     """Whether all entries are equal (and there are several)."""
     return _ask(lambda t: (t == t.flatten()[0]).all(), target) if target.numel() > 1 else None

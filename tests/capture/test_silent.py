@@ -5,11 +5,12 @@ import torch
 
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.options import Options
-from tests.capture.styles import silent, unlabelled
+from tests.capture.styles import silent, unlabelled, unproven
 from tests.capture.styles.base import Style
 from tests.capture.test_styles import run
 
-STYLES = {name: (getattr(silent, name), batch) for name, batch in silent.SILENT.items()} | unlabelled.SILENT
+STYLES = {name: (getattr(silent, name), batch) for name, batch in silent.SILENT.items()}
+STYLES |= unlabelled.SILENT | unproven.SILENT
 
 
 @pytest.mark.parametrize("name", sorted(STYLES))

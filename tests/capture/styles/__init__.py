@@ -1,6 +1,18 @@
 """Small modules, one per style in which public LightningModules are written. Each knows its true pair."""
 
-from tests.capture.styles import bodies, custom, elements, losses, multiple, silent, unlabelled
+from tests.capture.styles import bodies, custom, elements, losses, multiple, silent, unlabelled, unproven, written
 from tests.capture.styles.base import REGISTRY, Style
 
-__all__ = ["REGISTRY", "Style", "bodies", "custom", "elements", "losses", "multiple", "silent", "unlabelled"]
+__all__ = [
+    "REGISTRY",
+    "Style",
+    "bodies",
+    "custom",
+    "elements",
+    "losses",
+    "multiple",
+    "silent",
+    "unlabelled",
+    "unproven",
+    "written",
+]

@@ -33,6 +33,7 @@ class Candidate:
         leaf: entry of the batch that is the target; origin: pass that made the predictions.
         factor: in the loss that the step returned.
         one_hot: the target is one-hot and is read as classes.
+        given_labels: the part of the network that made the predictions was given the target.
         doubt: the task that it would have, were its target not all one value or a mere numbering in this step.
         likeness: to the head that training reads, see :meth:`~.heads.Head.likeness`.
     """
@@ -44,6 +45,7 @@ class Candidate:
     factor: float | None = None
     origin: Origin | None = None
     one_hot: bool = False
+    given_labels: bool = False
     doubt: str = ""
     likeness: int = 0
 

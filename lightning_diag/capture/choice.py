@@ -33,6 +33,7 @@ class Choice:
         rejected: why calls were left out.
         names: names of the heads by index.
         masked: names of losses of which a mask hides entries.
+        margin: the labels were used to make the predictions, which are then no answers.
         head: what is read; None for several calls that are read together.
         doubt: targets were all alike in this step: whether they are labels is not known yet.
         aside: its labels are others than those that the stage counts: only the loss is used.
@@ -49,6 +50,7 @@ class Choice:
     names: Mapping[int, str] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
     masked: frozenset[str] = frozenset()
+    margin: bool = False
     head: Head | None = None
     doubt: bool = False
     aside: bool = False

@@ -31,6 +31,16 @@ class Unknown(Rejected):
     """A combination of losses that was not seen while the stage was calibrated: it is looked at when it comes again."""
 
 
+MASKED = (
+    "a mask hides entries of the loss, and which predictions count is not known: accuracy is not measured. Pass a function "
+    "that returns those that count, e.g. extractor=lambda step: (step.outputs['logits'][mask], step.outputs['labels'][mask])"
+)
+MARGIN = (
+    "the part that makes the predictions is given the labels (a margin is taken off the right class, as in ArcFace), so that they "
+    "are not what the model would answer: accuracy is not measured in this stage"
+)
+
+
 @dataclass(slots=True)
 class Shared:
     """What the stages learn from each other.
@@ -61,7 +71,7 @@ class Choices:
         head: what the stage counts.
         losses: names of the losses of all known steps, None while those of the next one are not known.
         heads: names of the calls that were not chosen.
-        masked: whether which predictions count is hidden by a mask.
+        hidden: why the predictions of the last step cannot be counted though it has labels; empty where they can.
         aside: whether the last step was of another task than the one that the stage counts.
         waiting: signature that is to be looked at closely when it comes again.
     """
@@ -72,7 +82,7 @@ class Choices:
     head: Head | None = None
     losses: frozenset[str] | None = None
     heads: tuple[str, ...] = ()
-    masked: bool = False
+    hidden: str = ""
     aside: bool = False
     waiting: Signature | None = None
     _patience: int = 0
@@ -121,7 +131,7 @@ class Choices:
         if known is None or (close and (known.doubt or not settled)):
             known = self._chosen(signature, calls, evidence, known)
         self.aside = known.aside
-        self.masked = bool(known.masked) and known.task == "other"
+        self.hidden = _hidden(known)
         return known
 
     def _wait_for(self, signature: Signature) -> None:
@@ -170,3 +180,9 @@ class Choices:
             self.head = head
             if self.training:
                 self.shared.trained = head
+
+
+def _hidden(choice: Choice) -> str:
+    if choice.task != "other":
+        return ""
+    return MASKED if choice.masked else MARGIN if choice.margin else ""

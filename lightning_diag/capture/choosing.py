@@ -72,6 +72,8 @@ def _decide(candidates: list[Candidate], choice: Choice) -> Choice:
     choice.order = (best.index, *(c.index for c in candidates if c is not best))
     choice.task, choice.one_hot, choice.head = best.seen.task, best.one_hot, best.head
     choice.doubt = any(c.doubt for c in candidates)
+    if best.seen.task == "multiclass" and best.given_labels:
+        choice.task, choice.margin = "other", True
     if len(candidates) > 1:
         choice.reason = _why(best, ranked[1], len(candidates), first)
         choice.heads = tuple(_label(c) for c in candidates if c is not best)
@@ -134,6 +136,7 @@ def _refine(candidate: Candidate, context: Context) -> None:
     match = match_leaf(seen.target, context.batch)
     candidate.leaf = match[0] if match else None
     candidate.origin = _origin(seen.preds, context.visits)
+    candidate.given_labels = targets.made_with(seen, match, context.batch, context.visits)
     if seen.task == "dense" and _is_repeated(candidate, context):
         seen.task = "multiclass"
     family = candidate.call.entry.family

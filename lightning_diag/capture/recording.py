@@ -59,7 +59,7 @@ class Recording:
             self.undo.append(self.usage.leave)
 
     def _listen(self, state: Stage, losses: frozenset[str] | None) -> None:
-        if self._compiled or state.mode:
+        if self._compiled or state.mode or self._patch.missing:
             self._mode.enter()
             self.undo.append(self._mode.leave)
         else:

@@ -35,10 +35,6 @@ DOUBT_STEPS = 64
 MAX_REASONS = 6
 """Reasons why candidates were refused that the report shows."""
 
-MASKED = (
-    "a mask hides entries of the loss, and which predictions count is not known: accuracy is not measured. Pass a function "
-    "that returns those that count, e.g. extractor=lambda step: (step.outputs['logits'][mask], step.outputs['labels'][mask])"
-)
 LOSS_ONLY = frozenset({"regression", "other"})
 
 
@@ -123,7 +119,7 @@ class Stage:
         seen = self._planned(evidence) if self.plan is not None and not close else None
         if seen is None and (close or self.plan is None):
             seen = self._from_calls(calls, evidence, close=close, settled=settled)
-            final = self.overwritten or self.choices.masked or self.choices.aside
+            final = self.overwritten or self.choices.hidden or self.choices.aside
             if close and not final and (seen is None or seen.task in LOSS_ONLY):
                 seen = self._searched(evidence, strong=seen is not None) or seen
         if close:
@@ -165,11 +161,7 @@ class Stage:
         """What the report says about this stage."""
         problem = None if self.pairs else self._problem()
         if self.pairs and self.task in LOSS_ONLY:
-            problem = (
-                MASKED
-                if self.choices.masked
-                else f"the loss compares no labels ({self.task}): accuracy is not measured"
-            )
+            problem = self.choices.hidden or f"the loss compares no labels ({self.task}): accuracy is not measured"
         lost = f" (no pair in {self.lost} of {self.lost + self.pairs} steps)" if self.pairs and self.lost else ""
         source = self.source and f"{self.source}{lost}"
         return CaptureFacts(stage=self.name, source=source, task=self.task, problem=problem, heads=self.choices.heads)

@@ -41,6 +41,15 @@ def is_made_up(seen: Observation) -> bool:
     return seen.task == "binary" and bool(values.is_halves(target))
 
 
+def made_with(seen: Observation, match: Match | None, batch: Mapping[Path, Tensor], visits: list[Visit]) -> bool:
+    """Whether the innermost part of the network that returned the predictions was given the target."""
+    labels = {storage(t) for t in (seen.target, None if match is None else batch[match[0]]) if t is not None}
+    for visit in visits:
+        if visit.role == "module" and any(storage(t) == storage(seen.preds) for t in leaves(visit.output).values()):
+            return any(storage(t) in labels for t in leaves((visit.args, visit.kwargs)).values())
+    return False
+
+
 def is_distribution(seen: Observation) -> bool:
     """Whether a target of the shape of its predictions sums to 1 along the classes; unknown counts as yes."""
     if not 0 <= seen.class_dim < seen.target.dim():

@@ -2,7 +2,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lightning_diag.capture import StepCapture
+from lightning_diag.capture import StepCapture, interception
+from lightning_diag.capture.calls import LossEntry
 
 
 class Net(nn.Module):
@@ -54,3 +55,21 @@ def test_another_loss_now_and_then_is_heard_at_its_second_and_read_from_its_thir
     capture.remove()
     assert [index for index, source in enumerate(sources) if source is None] == [3, 9]
     assert sources.count("loss call nll_loss") == 8
+
+
+def test_where_torch_lacks_a_name_the_mode_listens(monkeypatch):
+    gone = LossEntry(
+        "cross_entropy", "torch._C._nn", "renamed_by_a_later_torch", ("input", "target"), "logits", "class"
+    )
+    monkeypatch.setattr(interception, "ENTRIES", (gone,))
+    interception._slots.cache_clear()
+    interception._slots_of.cache_clear()
+    module, batch = Net(), (torch.randn(5, 4), torch.arange(5) % 3)
+    capture = StepCapture(module)
+    capture.install()
+    capture.begin("train", batch, 0)
+    seen = capture.end(module.training_step(batch, 0))
+    capture.remove()
+    interception._slots.cache_clear()
+    interception._slots_of.cache_clear()
+    assert torch.equal(seen.target, batch[1])

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.options import Options
 from tests.capture.styles import silent, unlabelled, unproven
-from tests.capture.styles.base import Style
+from tests.capture.styles.base import Base, Style
 from tests.capture.test_styles import run
 
 STYLES = {name: (getattr(silent, name), batch) for name, batch in silent.SILENT.items()}
@@ -27,6 +29,41 @@ def test_no_pair_is_made_up(name):
     problem = observer.capture.facts("train").problem
     named = "training_step" in problem or "a mask hides entries of the loss" in problem
     assert "compares no labels" in problem or ("extractor=lambda step" in problem and named)
+
+
+class MarginHead(nn.Module):
+    """As in ArcFace: the right class has to win by a margin in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, x, labels=None):
+        cosine = F.linear(F.normalize(x), F.normalize(self.weight))
+        return 16 * (cosine if labels is None else cosine - 0.5 * F.one_hot(labels, 5))
+
+
+class TrainedWithMargin(Base):
+    def __init__(self):
+        super().__init__()
+        self.head = MarginHead()
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self.head(*batch), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        return F.cross_entropy(self.head(batch[0]), batch[1])
+
+
+def test_predictions_made_with_the_labels_are_no_answers():
+    style = Style("TrainedWithMargin", TrainedWithMargin, silent.xy, pair=lambda m, b, s: (m.head(b[0]), b[1]))
+    _, observer = run(style)
+    train, val = observer.capture.facts("train"), observer.capture.facts("val")
+    assert (train.task, val.task, val.problem) == ("other", "multiclass", None)
+    assert "given the labels" in train.problem
+    pairs = [(seen, truth) for stage, seen, truth in observer.seen if stage == "val"]
+    assert len(pairs) == 8
+    assert all(torch.allclose(seen.preds, preds) and seen.counts for seen, (preds, _) in pairs)
 
 
 def test_in_place_change_after_the_loss_is_not_taken_for_the_prediction():

@@ -9,6 +9,14 @@ from torch import Tensor
 
 from lightning_diag.callbacks.collector import Reduce
 
+SHARDING = ("FSDP", "DeepSpeed", "ModelParallel")
+"""Strategies that cut the weights up: reading them, and a forward, is collective."""
+
+
+def shards_weights(trainer: Any) -> bool:
+    """Whether no process holds the whole weights."""
+    return any(word in type(trainer.strategy).__name__ for word in SHARDING)
+
 
 def allows_empty_loaders(trainer: Any) -> bool:
     """Whether the user allows processes without batches."""

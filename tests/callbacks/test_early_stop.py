@@ -1,9 +1,10 @@
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from toys import Toy, fit
 
 from lightning_diag import AdaptiveEarlyStop, GapMonitor, diagnosis_of
+from lightning_diag.callbacks import best_weights
 from lightning_diag.stopping import replay
 from lightning_diag.store import read_history
 
@@ -106,3 +107,82 @@ def test_a_resumed_run_takes_the_new_arguments(tmp_path):
     run = fit(tmp_path, more, epochs=4, ckpt_path=keep.last_model_path, enable_checkpointing=True)
     assert again.max_missed_gain == "safe"
     assert len(diagnosis_of(run).history.context.stop.probability) == 2
+
+
+def test_the_stop_of_an_earlier_fit_is_not_told_again(tmp_path):
+    stopper = AdaptiveEarlyStop("val/acc", target=0.05, stop_at_target=True)
+    first = fit(tmp_path / "first", [stopper], epochs=30)
+    assert stopper.stopped_epoch == first.current_epoch - 1
+    stopper.target = 1.1  # never reached
+    second = fit(tmp_path / "second", [stopper], epochs=3)
+    stop = diagnosis_of(second).history.context.stop
+    assert second.current_epoch == 3
+    assert (stop.status, stop.stopper, stopper.stopped_epoch) == ("finished", None, 0)
+    assert stopper.stopping_reason_message is None
+
+
+def test_a_stop_in_the_first_epoch_is_a_stop(tmp_path):
+    stopper = AdaptiveEarlyStop("val/acc", target=0.05, stop_at_target=True, min_evaluations=1)
+    run = fit(tmp_path, [stopper], epochs=30, val_check_interval=2)
+    stop = diagnosis_of(run).history.context.stop
+    assert (run.current_epoch, stopper.stopped_epoch) == (1, 0)
+    assert (stop.stopper, stop.saved_epochs) == ("AdaptiveEarlyStop", 29)
+
+
+class StopsItself(Flat):
+    def on_train_epoch_end(self):
+        self.trainer.should_stop = self.current_epoch == 1
+
+
+def test_another_stopper_of_an_earlier_fit_is_not_named(tmp_path):
+    patient = EarlyStopping("val_loss", stopping_threshold=100.0)
+    fit(tmp_path / "first", [GapMonitor(), patient], Flat(), epochs=30, check_val_every_n_epoch=2)
+    assert patient.stopped_epoch
+    patient.stopping_threshold = None
+    run = fit(tmp_path / "second", [GapMonitor(), patient], StopsItself(), epochs=30)
+    assert diagnosis_of(run).history.context.stop.stopper is None
+
+
+class FullDisk:
+    """In the place of torch: all but ``save`` works."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def save(self, state, path):
+        path.write_bytes(b"half a file")
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")])
+def test_a_disk_without_room_for_the_best_weights_switches_no_stopper_off(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(best_weights, "torch", FullDisk(error))
+    stopper = AdaptiveEarlyStop("val/acc", target=0.05, stop_at_target=True, restore_best=True)
+    with pytest.warns(RuntimeWarning, match="could not be kept") as told:
+        run = fit(tmp_path, [stopper], epochs=8)
+    assert sum("could not be kept" in str(warning.message) for warning in told) == 1
+    assert run.current_epoch == 3
+    notes = [note for note in diagnosis_of(run).history.context.notes if note.startswith("restore_best")]
+    assert len(notes) == 2  # not kept; so nothing is put back
+    assert [path.name for path in tmp_path.glob("best-weights*")] == []
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda state: state.pop("head.bias"), lambda state: state.update(more=torch.ones(1))]
+)
+def test_weights_that_do_not_fit_leave_the_last_ones_whole(tmp_path, spoil):
+    class Spoils(Toy):
+        def on_train_end(self):
+            path = tmp_path / "best-weights.pt"
+            state = {name: torch.zeros_like(value) for name, value in torch.load(path, weights_only=True).items()}
+            spoil(state)
+            torch.save(state, path)
+
+    stopper = AdaptiveEarlyStop(restore_best=True, dry_run=True, dirpath=tmp_path)
+    run = fit(tmp_path, [stopper], Spoils(), epochs=2)
+    assert run.lightning_module.head.weight.abs().sum() > 0
+    assert any("does not fit the module" in note for note in diagnosis_of(run).history.context.notes)
+    assert diagnosis_of(run).history.context.stop.probability is not None

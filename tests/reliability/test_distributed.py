@@ -13,7 +13,9 @@ from processes import PATIENCE, in_own_process, own_port
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from toys import Toy, blobs, loader, trainer
 
+import lightning_diag
 from lightning_diag import all_callbacks, diagnosis_of
+from lightning_diag.callbacks import best_weights
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.callbacks.parts.stages import StagePart
@@ -394,3 +396,58 @@ def test_a_thousand_ranks_of_ten_thousand_classes():
     assert int(metrics.result().support.sum()) == ranks * per_rank
     assert sent < 250_000
     assert held < 250_000
+
+
+class Spoiled(Toy):
+    """Its best weights are those of the first epochs."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 3:
+            torch.nn.init.zeros_(self.head.weight)
+            self.lr = self.trainer.optimizers[0].param_groups[0]["lr"] = 0.0
+
+
+class LeaveLast(Callback):
+    """Writes the weights of each rank when all hooks of the fit have run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def teardown(self, trainer, pl_module, stage):
+        torch.save(pl_module.state_dict(), self.folder / f"last{trainer.global_rank}.pt")
+
+
+def restoring(folder):
+    stopper = lightning_diag.AdaptiveEarlyStop("val/loss", restore_best=True, dry_run=True, dirpath=folder)
+    return [stopper, LeaveLast(folder)]
+
+
+@pytest.mark.parametrize("fault", ["the disk of rank 1 is another", "the disk of rank 0 is gone", "our part on rank 1"])
+def test_the_best_weights_are_put_back_on_all_ranks_or_on_none(tmp_path, monkeypatch, fault):
+    rank = int("rank 1" in fault)
+    decide = StoppingPart.interval_closed
+
+    class NoDisk:
+        """In the place of torch where the best weights are read."""
+
+        def __getattr__(self, name):
+            if name == "load" and torch.distributed.get_rank() == rank:
+                raise FileNotFoundError("no such file on this machine")
+            return getattr(torch, name)
+
+    def fails(self, run):
+        if torch.distributed.get_rank() == rank and run.epoch == 1:
+            raise ZeroDivisionError("injected")
+        decide(self, run)
+
+    if "disk" in fault:
+        monkeypatch.setattr(best_weights, "torch", NoDisk())
+    else:
+        monkeypatch.setattr(StoppingPart, "interval_closed", fails)
+    found = record(tmp_path / "run", 2, module=Spoiled, epochs=5, callbacks=restoring)
+    monkeypatch.undo()
+    told = "could not be read" if rank == 0 else "put back"
+    assert any(told in note for note in found.context.notes), found.context.notes
+    first, second = (torch.load(tmp_path / "run" / f"last{n}.pt") for n in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert bool(first["head.weight"].abs().sum()) is (rank == 1)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lightning_diag.callbacks.ranks import shards_weights
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.signals.norms import NormWatch
 from lightning_diag.signals.probe import BATCHES, ModuleProbe, ProbeOutput
-
-_SHARDED = ("FSDP", "DeepSpeed", "ModelParallel")
-"""Strategies whose forward is collective: a probe on one rank alone would wait for the others."""
 
 
 class ProbePart(Part):
@@ -25,10 +23,9 @@ class ProbePart(Part):
         self._ran = False
 
     def fit_start(self, run: Run) -> None:
-        """Prepare; sharded modules are not probed."""
+        """Prepare; sharded modules are not probed, because the other ranks would have to run along."""
         wanted = BATCHES if run.options.probe_batches is None else run.options.probe_batches
-        sharded = any(word in type(run.trainer.strategy).__name__ for word in _SHARDED)
-        self.probe = ModuleProbe(run.module, batches=0 if sharded else wanted)
+        self.probe = ModuleProbe(run.module, batches=0 if shards_weights(run.trainer) else wanted)
         self.norms = NormWatch(run.module)
 
     def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> bool | None:

@@ -31,7 +31,7 @@ class StoppingPart(Part):
     """
 
     title = "stopping"
-    collective = ("interval_done",)
+    collective = ("interval_done", "fit_end")
 
     def __init__(self, stopper: AdaptiveEarlyStop | None = None) -> None:
         self.stopper = stopper
@@ -40,7 +40,14 @@ class StoppingPart(Part):
         self.first_stop: tuple[int, Decision] | None = None
         self._wish: tuple[int, Decision] | None = None
         self._by_epoch = True
+        self._stopped = False
+        self._over = False
         self._weights = BestWeights() if stopper is not None and stopper.restore_best else None
+
+    def fit_start(self, run: Run) -> None:
+        """A stop of an earlier fit with the same callback is over."""
+        if self.stopper is not None:
+            self.stopper.stopped_epoch, self.stopper.stopping_reason_message = 0, None
 
     def train_start(self, run: Run) -> None:
         """Read the schedule, and take up the record of a resumed run."""
@@ -81,25 +88,18 @@ class StoppingPart(Part):
 
     def take_part(self, run: Run, hook: str) -> None:
         """Follow the others."""
+        if hook == "fit_end":
+            self._put_back(run)
+            return
         stops = self.stopper is not None and not self.stopper.dry_run and _any_process(run, wanted=False)
         run.trainer.should_stop |= stops
 
     def fit_end(self, run: Run) -> None:
-        """Facts for the report; the best weights back where that is asked for."""
-        stop = run.recorder.context.stop
-        if self.stopper is None:
-            run.recorder.update(stop=_replayed(stop, run.recorder.history()))
-            return
-        if self._weights is not None and run.extra.get("exception") is None:
-            run.recorder.note(self._weights.restore(run))
-            stop = replace(stop, best_checkpoint=self._weights.path or stop.best_checkpoint)
-        seen = tuple((epoch, d.probability) for epoch, d in self.decisions if d.probability is not None)
-        stop = replace(stop, probability=seen)
-        if self.stopper.stopped_epoch:
-            stop = _saved(replace(stop, stopper=type(self.stopper).__name__), run)
-        elif self.first_stop is not None:
-            stop = _would(stop, self.first_stop, run.recorder.epochs)
-        run.recorder.update(stop=stop)
+        """Facts for the report; then the best weights back where that is asked for."""
+        try:
+            self._tell(run)
+        finally:
+            self._put_back(run)
 
     def state_dict(self, run: Run) -> dict[str, Any]:
         """Where the best weights are kept; the decisions follow from the record."""
@@ -111,6 +111,29 @@ class StoppingPart(Part):
             self._weights.take_up(state)
 
     # -- inner --------------------------------------------------------------------------------------------------
+
+    def _tell(self, run: Run) -> None:
+        """What was decided, into the record."""
+        stop = run.recorder.context.stop
+        if self.stopper is None:
+            run.recorder.update(stop=_replayed(stop, run.recorder.history()))
+            return
+        seen = tuple((epoch, d.probability) for epoch, d in self.decisions if d.probability is not None)
+        stop = replace(stop, probability=seen)
+        if self._stopped:
+            stop = _saved(replace(stop, stopper=type(self.stopper).__name__), run)
+        elif self.first_stop is not None:
+            stop = _would(stop, self.first_stop, run.recorder.epochs)
+        run.recorder.update(stop=stop)
+
+    def _put_back(self, run: Run) -> None:
+        """The best weights, once, on all processes of a fit that was not broken off."""
+        if self._weights is None or self._over or run.extra.get("exception") is not None:
+            return
+        self._over = True
+        run.recorder.note(self._weights.restore(run))
+        stop = run.recorder.context.stop
+        run.recorder.update(stop=replace(stop, best_checkpoint=self._weights.path or stop.best_checkpoint))
 
     def _take(self, run: Run, record: EpochRecord) -> Decision | None:
         criterion = self.criterion or self._start(run, record)
@@ -150,6 +173,7 @@ class StoppingPart(Part):
 
     def _stop(self, run: Run, epoch: int, decision: Decision) -> None:
         assert self.stopper is not None
+        self._stopped = True
         self.stopper.stopped_epoch = epoch
         self.stopper.stopping_reason_message = decision.reason
         stop = replace(run.recorder.context.stop, stopper=type(self.stopper).__name__, reason=f"{decision.reason}.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from lightning_diag.history import CTCFacts, Sample, StageRecord
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.memory import SampleMemory
 from lightning_diag.metrics.rows import TRAIN_SCORES
-from lightning_diag.metrics.slots import Slots
 
 if TYPE_CHECKING:
     from lightning_diag.metrics.ctc import CTCCollector
@@ -40,6 +38,8 @@ class StageCollector:
         self.task: str | None = None
         self.classes: int | None = None
         self.steps = 0
+        self.uncounted = 0
+        self.partial = False
         self.memory = SampleMemory() if stage != "train" else None
         self.metrics = StageMetrics(memory=self.memory, most_scores=TRAIN_SCORES if stage == "train" else None)
         self.ctc: CTCCollector | None = None
@@ -55,20 +55,31 @@ class StageCollector:
         """
         self.steps += 1
         if observation is None:
+            self.uncounted += 1
             if step_loss is not None:
                 self.metrics.accumulate(None, None, task="", kind="", loss=step_loss)
             return
         partial = observation.task == "mixup" and step_loss is not None  # one call of several that make up the loss
         whole = observation.loss is None or observation.returned or partial
         loss = step_loss if whole else _mean_loss(observation)
-        self.task = self.task or observation.task
+        self.partial |= observation.partial
+        if self.task is None or (
+            self.task == "other" and observation.counts
+        ):  # what is in doubt at first may be labels
+            self.task, self.classes = observation.task, None
         self.classes = self.classes or observation.num_classes
         if observation.task == "ctc":
             self._observe_ctc(observation, loss)
         elif observation.counts or (observation.task == "soft" and observation.class_dim >= 0):
             self._count(observation, loss, batch)
         else:
+            self.uncounted += 1
             self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the counts of the interval are those of all its steps on this process, or of none."""
+        return not self.partial and self.uncounted in (0, self.steps)
 
     def sum_up(self, reduce_sum: Reduce, reduce_max: Reduce, *, failed: bool = False) -> None:
         """Replace the counts by those of all processes, before :meth:`values`; one summed reduction.
@@ -156,7 +167,8 @@ class StageCollector:
 
     def reset(self) -> None:
         """Begin a new interval."""
-        self.steps = 0
+        self.steps = self.uncounted = 0
+        self.partial = False
         self.metrics.reset()
         if self.ctc is not None:
             self.ctc.reset()
@@ -215,81 +227,3 @@ def _mean_loss(observation: Observation) -> Tensor | None:
     if loss.numel() != 1:
         return loss.float().mean()
     return loss / max(observation.samples, 1) if observation.reduction == "sum" else loss.clone()
-
-
-class StepLosses:
-    """Losses of the training steps, held on their device and read once per interval.
-
-    A step costs one copy of a scalar; a long epoch keeps 4 bytes a step.
-    """
-
-    CHUNK = 512
-
-    def __init__(self) -> None:
-        self.first: float | None = None
-        self._slots: Slots | None = None
-        self._chunks: list[Tensor] = []
-        self._earlier: _Seen | None = None
-
-    def add(self, loss: Tensor) -> None:
-        """Copy the loss of one step, shape () or (1,), detached."""
-        if self._slots is None or self._slots.full:
-            self._pack()
-            self._slots = Slots((loss.new_empty((), dtype=torch.float32),), self.CHUNK)
-        self._slots.put(loss if loss.dim() == 0 else loss.reshape(()))
-
-    def extend(self, losses: Tensor) -> None:
-        """Take the losses of several steps, shape (steps,), detached; nobody may change them later."""
-        self._pack()
-        self._chunks.append(losses)
-
-    def _pack(self) -> None:
-        if self._slots is not None and self._slots.used:
-            self._chunks.append(self._slots.take()[0].clone())
-
-    def state(self) -> dict[str, Any]:
-        """What :meth:`read` would say now, as plain numbers."""
-        seen = self._seen()
-        return {"first": self.first, "seen": list(seen) if seen is not None else None}
-
-    def take_up(self, state: Mapping[str, Any], *, carried: bool) -> None:
-        """Go on from :meth:`state` where the interval goes on; else this fit has a first step of its own, that of the checkpoint."""
-        self.first = state["first"] if carried else None
-        if carried and state["seen"] is not None:
-            self._earlier = _Seen(*state["seen"])
-
-    def read(self) -> dict[str, float]:
-        """Smallest, largest, first, and how many were not finite; then start again."""
-        seen = self._seen()
-        self._chunks, self._earlier = [], None
-        if seen is None:
-            return {}
-        found = {"loss/nonfinite_steps": seen.nonfinite}
-        if seen.least <= seen.most:
-            found |= {"loss/step_min": seen.least, "loss/step_max": seen.most}
-        if self.first is None:
-            self.first = found["loss/first"] = seen.first
-        return found
-
-    def _seen(self) -> _Seen | None:
-        self._pack()
-        if not self._chunks:
-            return self._earlier
-        steps = torch.cat([chunk.cpu().float() for chunk in self._chunks])
-        finite = steps[steps.isfinite()]
-        ends = (float(finite.min()), float(finite.max())) if len(finite) else (math.inf, -math.inf)
-        now = _Seen(float(steps[0]), float(len(steps) - len(finite)), *ends)
-        then = self._earlier
-        if then is None:
-            return now
-        least, most = min(then.least, now.least), max(then.most, now.most)
-        return _Seen(then.first, then.nonfinite + now.nonfinite, least, most)
-
-
-class _Seen(NamedTuple):
-    """Losses of steps: the first, how many were not finite, and the smallest and largest of the others."""
-
-    first: float
-    nonfinite: float
-    least: float
-    most: float

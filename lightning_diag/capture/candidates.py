@@ -34,7 +34,7 @@ class Candidate:
         factor: in the loss that the step returned.
         one_hot: the target is one-hot and is read as classes.
         given_labels: the part of the network that made the predictions was given the target.
-        doubt: the task that it would have, were its target not all one value or a mere numbering in this step.
+        doubt: the task that it would have, did its target not look made up (all one value, a mere numbering) in this step.
         likeness: to the head that training reads, see :meth:`~.heads.Head.likeness`.
     """
 

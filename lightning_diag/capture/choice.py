@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.heads import Head
@@ -95,8 +96,22 @@ def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observatio
 
 
 def _joined(pairs: list[Observation]) -> Observation:
-    """Positions of one loop as one pair."""
+    """Positions of one loop as one flat pair, with the loss over all of them."""
     first = pairs[0]
-    first.preds = torch.cat([p.preds for p in pairs])
-    first.target = torch.cat([p.target for p in pairs])
+    first.loss = _joined_loss(pairs)
+    first.preds = torch.cat([p.preds.movedim(p.class_dim, -1).flatten(0, -2) for p in pairs])
+    first.target = torch.cat([p.target.flatten() for p in pairs])
+    first.class_dim = 1
     return first
+
+
+def _joined_loss(pairs: list[Observation]) -> Tensor | None:
+    """The loss over all positions, reduced as that of each was."""
+    losses = [pair.loss for pair in pairs if pair.loss is not None]
+    if len(losses) != len(pairs):
+        return None
+    if pairs[0].reduction == "mean":
+        sizes = torch.tensor([float(pair.target.numel()) for pair in pairs], device=losses[0].device)
+        return (torch.stack(losses) * (sizes / sizes.sum())).sum()
+    joined = torch.cat([loss.flatten() for loss in losses])
+    return joined.sum() if pairs[0].reduction == "sum" else joined

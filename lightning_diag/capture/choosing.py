@@ -12,14 +12,13 @@ from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_masked, returned_loss
+from lightning_diag.capture.loops import is_loop
 from lightning_diag.capture.matching import match_leaf, storage
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
 from lightning_diag.capture.taps import Visit
 
 _RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
-LOOP = 3
-"""Calls of one module from which on a step is a loop over positions (a decoder), not a set of heads."""
 
 
 def choose(calls: list[LossCall], context: Context) -> Choice:
@@ -35,9 +34,8 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
     if not candidates:
         raise Rejected("; ".join(dict.fromkeys(reasons)) or "no usable loss call")
     for candidate in candidates:
-        task = candidate.seen.task
         _refine(candidate, context)
-        _compare_with_training(candidate, context, task)
+        _compare_with_training(candidate, context)
     masked = _hide(candidates, context)
     _weigh(candidates, context)
     _tell_apart(candidates)
@@ -46,7 +44,7 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
         c.index for c in candidates if reversed_arguments(c.call) or c.call.entry.name in context.reversed_sites
     )
     common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names, masked=masked)
-    return _decide(candidates, common)
+    return _decide(candidates, context, common)
 
 
 def _tell_apart(candidates: list[Candidate]) -> None:
@@ -57,13 +55,13 @@ def _tell_apart(candidates: list[Candidate]) -> None:
             c.call.name = f"{c.call.name} #{c.index + 1}"
 
 
-def _decide(candidates: list[Candidate], choice: Choice) -> Choice:
+def _decide(candidates: list[Candidate], context: Context, choice: Choice) -> Choice:
     first = candidates[0]
     if _is_mixup(candidates):
         choice.order, choice.task = tuple(c.index for c in candidates), "mixup"
         choice.reason = f"{len(candidates)} targets for the same predictions: mixup"
         return choice
-    if _is_loop(candidates):
+    if is_loop(candidates, context):
         choice.order, choice.loop, choice.task = tuple(c.index for c in candidates), True, "dense"
         choice.reason = f"{len(candidates)} calls of one loop, joined"
         return choice
@@ -141,7 +139,7 @@ def _refine(candidate: Candidate, context: Context) -> None:
         seen.task = "multiclass"
     family = candidate.call.entry.family
     if candidate.leaf is None and context.batch and targets.is_made_up(seen):
-        seen.task = "other"
+        candidate.doubt, seen.task = seen.task, "other"
     elif family == "element" and seen.task in {"binary", "multilabel"}:
         seen.task, candidate.leaf, candidate.one_hot = targets.of_elements(seen, match, context.batch, context.visits)
     elif family == "divergence" and not targets.is_distribution(seen):
@@ -150,17 +148,13 @@ def _refine(candidate: Candidate, context: Context) -> None:
         candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
 
 
-def _compare_with_training(candidate: Candidate, context: Context, task: str) -> None:
-    """Whether this is the head that training reads; then one step whose targets are all alike is no reason to drop them."""
-    seen = candidate.seen
-    if seen.task == "other" and task in {"multiclass", "binary"} and candidate.leaf is None:
-        alike = values.is_positions(seen.target) or values.is_constant(seen.target) or values.is_halves(seen.target)
-        candidate.doubt = task if alike else ""
+def _compare_with_training(candidate: Candidate, context: Context) -> None:
+    """Whether this is the head that training reads; then one step whose targets look made up is no reason to drop them."""
     if context.trained is None:
         return
     candidate.likeness = candidate.head.likeness(context.trained)
     if candidate.likeness and candidate.doubt == context.trained.task:
-        seen.task, candidate.doubt = candidate.doubt, ""
+        candidate.seen.task, candidate.doubt = candidate.doubt, ""
 
 
 def _origin(preds: Tensor, visits: list[Visit]) -> Origin | None:
@@ -209,21 +203,6 @@ def _is_mixup(candidates: list[Candidate]) -> bool:
         and c.seen.preds.data_ptr() == first.seen.preds.data_ptr()
         and c.seen.preds.shape == first.seen.preds.shape
         for c in candidates[1:]
-    )
-
-
-def _is_loop(candidates: list[Candidate]) -> bool:
-    """Many calls of one loss on outputs of one module: positions of a sequence."""
-    first = candidates[0]
-    origins = {c.origin for c in candidates}
-    return (
-        len(candidates) >= LOOP
-        and first.origin is not None
-        and first.seen.task == "multiclass"
-        and {o.name for o in origins if o} == {first.origin.name}
-        and (len(origins) == len(candidates) or first.origin.dims > 2)
-        and len({c.seen.num_classes for c in candidates}) == 1
-        and len({c.call.target.data_ptr() for c in candidates}) == len(candidates)
     )
 
 

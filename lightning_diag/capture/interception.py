@@ -27,14 +27,17 @@ from lightning_diag.capture.calls import ENTRIES, LossCall, LossEntry, read_call
 from lightning_diag.capture.names import head_name
 
 MAX_CALLS = 64
-"""Calls kept of one step: a decoder loop of 64 steps fits, an endless loop cannot fill the memory."""
+"""Calls kept of any step."""
+MOST_CALLS = 1024
+MOST_SCORES = 2**24
+"""Beyond that, calls and scores (64 MiB in float32): a decoder loop fits, an endless one cannot fill the memory."""
 
 
 class CallLog:
     """The loss calls of the current step, of the thread that runs it.
 
     Attributes:
-        calls: recorded calls in order, at most :data:`MAX_CALLS`.
+        calls: recorded calls in order, at most :data:`MAX_CALLS`, or :data:`MOST_CALLS` small ones.
         dropped: calls beyond that.
         fault: first error of our own while recording, kept for the report; the step never sees it.
         traced: calls seen only while a compiler traced them (their tensors hold no data).
@@ -71,16 +74,20 @@ class CallLog:
                 return
             if isinstance(result, FakeTensor):
                 self.traced += 1
-            elif len(self.calls) >= MAX_CALLS:
-                self.dropped += 1
             else:
                 call = read_call(entry, args, kwargs, result)
                 if call is not None:
+                    if len(self.calls) >= MAX_CALLS and self._is_full(call):
+                        self.dropped += 1
+                        return
                     if self.modules is not None or self.copying:
                         self._look_closer(call)
                     self.calls.append(call)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self.fault = self.fault or fault
+
+    def _is_full(self, call: LossCall) -> bool:
+        return len(self.calls) >= MOST_CALLS or len(self.calls) * call.preds.numel() > MOST_SCORES
 
     def _look_closer(self, call: LossCall) -> None:
         if self.modules is not None:

@@ -86,11 +86,11 @@ class Route:
         return f"{name} with {name_of(self.leaf)} (calibrated)"
 
     def preds(self, visits: Iterable[Visit]) -> Tensor | None:
-        """The prediction among the passes of a step; None when the module did not run."""
+        """The prediction among the passes of a step; None when there is no such pass. A single pass is always meant."""
         own = [visit for visit in visits if visit.name == self.module]
-        if len(own) < -self.turn:
+        if not own or 1 < len(own) < -self.turn:
             return None
-        found = pick(own[self.turn].output, self.path)
+        found = pick(own[self.turn if len(own) > 1 else 0].output, self.path)
         return None if found is None else POINTWISE[self.pointwise](VIEWS[self.view](found.detach()))
 
     def target(self, leaf: Tensor | None) -> Tensor | None:

@@ -56,6 +56,7 @@ class Observation:
         others: further pairs of the same step that were not chosen, in order.
         by_element: the loss is a binary cross entropy of each class against the rest, though one class is right.
         returned: whether ``loss`` is known to be what the step returned.
+        partial: whether some loss calls of the step were too many to be kept: the pair is not whole.
         form: the same object for steps that differ in nothing but their values; None where that is not known.
     """
 
@@ -79,6 +80,7 @@ class Observation:
     others: tuple[Observation, ...] = field(default=(), repr=False)
     by_element: bool = False
     returned: bool = False
+    partial: bool = False
     form: object | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -39,7 +39,8 @@ class Place:
         if self.where == "result":
             return pick(evidence.result, self.path)
         own = [visit for visit in evidence.visits if visit.name == self.name]
-        return pick(getattr(own[self.turn], self.where), self.path) if self.turn < len(own) else None
+        turn = self.turn if len(own) != 1 else 0  # a single pass is always meant
+        return pick(getattr(own[turn], self.where), self.path) if turn < len(own) else None
 
 
 @dataclass(slots=True)

@@ -10,7 +10,16 @@ from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
 from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
 from lightning_diag.capture.discovery import Found, discover, has_doubtful_loss
-from lightning_diag.capture.extractor import Extractor, ExtractorError, Pair, Step, as_pair, form_of, observe
+from lightning_diag.capture.extractor import (
+    Extractor,
+    ExtractorError,
+    Pair,
+    Step,
+    as_pair,
+    form_of,
+    no_pair,
+    observe,
+)
 from lightning_diag.capture.matching import Route, route
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
@@ -49,6 +58,7 @@ class Stage:
     pairs: int = 0
     misses: int = 0
     lost: int = 0
+    dropped: int = 0
     calibrations: int = 1
     plan: Plan | None = None
     learned: Plan | None = None
@@ -163,21 +173,14 @@ class Stage:
         if self.pairs and self.task in LOSS_ONLY:
             problem = self.choices.hidden or f"the loss compares no labels ({self.task}): accuracy is not measured"
         lost = f" (no pair in {self.lost} of {self.lost + self.pairs} steps)" if self.pairs and self.lost else ""
-        source = self.source and f"{self.source}{lost}"
+        dropped = f" ({self.dropped} loss calls more in a step than can be kept)" if self.dropped else ""
+        source = self.source and f"{self.source}{lost}{dropped}"
         return CaptureFacts(stage=self.name, source=source, task=self.task, problem=problem, heads=self.choices.heads)
 
     def _problem(self) -> str:
         if not self.steps:
             return "no step was observed"
-        step = {"train": "training_step", "val": "validation_step", "test": "test_step"}.get(
-            self.name.partition(":")[0]
-        )
-        notes = [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])]
-        seen = f" Seen: {'; '.join(notes)}." if notes else ""
-        return (
-            f"no predictions and targets were found in {step or self.name}.{seen} Pass a function that returns them, e.g. "
-            'extractor=lambda step: (step.outputs["logits"], step.batch[1])'
-        )
+        return no_pair(self.name, [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])])
 
     def _count(self, seen: Observation | None) -> None:
         if seen is None:

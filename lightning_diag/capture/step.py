@@ -243,6 +243,8 @@ class StepCapture:
             if seen is None:
                 evidence = Evidence(self._leaves, heard.tapper.visits, result, state.name == "train", heard.usage)
                 seen = state.observe(log.calls, evidence)
+            if log.dropped and seen is not None:
+                seen.partial, state.dropped = True, max(state.dropped, log.dropped)
             if log.traced and not log.calls:
                 state.mode = True
         return seen

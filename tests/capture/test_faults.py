@@ -59,6 +59,9 @@ def test_an_extractor_that_fails_on_odd_batches_is_asked_about_all_others(tmp_pa
     assert len(asked) == 6 * (6 + 4)
     last = history.epochs[-1].stages
     assert (last["train"].n, last["val"].n) == (60, 31)
+    whole = {epoch.epoch: (epoch.stages["val"].n, epoch.stages["val"].complete) for epoch in history.epochs}
+    assert {n == 31 for n, complete in whole.values() if complete} == {True}
+    assert {n == 31 for n, complete in whole.values() if not complete} == {False}
     assert len(told) == 1
     assert "Traceback" in told[0]
     assert "odd batch" in told[0]

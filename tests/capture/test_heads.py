@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_diag.capture import StepCapture
-from tests.capture.styles.base import BATCH, CLASSES, FEATURES, Style, classes, floats, xy
-from tests.capture.styles.multiple import Base, Both, SecondHeadWeighsMore
+from tests.capture.styles.base import BATCH, CLASSES, FEATURES, REGISTRY, Style, classes, floats, xy
+from tests.capture.styles.multiple import Base, Both, LongDecoder, LoopOverPositions, LossInChunks, SecondHeadWeighsMore
 from tests.capture.test_styles import run
 
 
@@ -119,3 +119,26 @@ def test_targets_that_are_all_alike_at_first_are_looked_at_again():
         tasks.append(capture.end(module.training_step(given, index)).task)
     capture.remove()
     assert tasks == ["other"] * 8 + ["multiclass"] * 4  # looked at again at steps that are powers of two
+
+
+@pytest.mark.parametrize(("module", "calls"), [(LoopOverPositions, 4), (LongDecoder, 100), (LossInChunks, 1)])
+def test_the_loss_of_a_loop_is_that_over_all_its_positions(module, calls):
+    given, g = REGISTRY[module.__name__], torch.Generator().manual_seed(0)
+    module = given.module()
+    capture = StepCapture(module)
+    capture.install()
+    for index in range(4):
+        batch = given.batch(g, "train")
+        capture.begin("train", batch, index)
+        returned = module.training_step(batch, index)
+        seen = capture.end(returned)
+        loss = seen.loss / len(seen.target) if seen.reduction == "sum" else seen.loss
+        assert torch.isclose(loss, returned.detach() / calls, atol=1e-6)
+    capture.remove()
+
+
+def test_calls_that_are_too_many_to_be_kept_are_told(monkeypatch):
+    monkeypatch.setattr("lightning_diag.capture.interception.MOST_CALLS", 64)
+    _, observer = run(REGISTRY["LongDecoder"])
+    assert all(seen.partial for _, seen, _ in observer.seen)
+    assert "36 loss calls more" in observer.capture.facts("val").source

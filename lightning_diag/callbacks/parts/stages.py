@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_diag.callbacks.carried import stage_state, take_up_stage
-from lightning_diag.callbacks.collector import StageCollector, StepLosses
+from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.loaders import first_loader, loaders, padding, places
 from lightning_diag.callbacks.parts.stage_facts import record_facts, tell_faults
 from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
+from lightning_diag.callbacks.step_losses import StepLosses
 from lightning_diag.capture import StepCapture
 from lightning_diag.capture.observation import Again
 from lightning_diag.metrics.rows import read_every
@@ -225,7 +226,7 @@ class StagePart(Part):
                 collector.sum_up(*reductions(run.trainer))
         values = {stage: collector.values() for stage, collector in collectors.items()}
         for stage, collector in collectors.items():
-            record = collector.record(complete=_is_complete(run.trainer, stage))
+            record = collector.record(complete=collector.complete and _is_complete(run.trainer, stage))
             if run.late and stage != "train" and not record.n and not values[stage]:
                 continue  # no validation in this epoch
             run.recorder.values(values[stage])

@@ -283,3 +283,57 @@ class OneAgainstAllSorted(Both):
 
     def step(self, batch):
         return F.binary_cross_entropy_with_logits(self(batch[0]).squeeze(1), (batch[1] > 1).float())
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 100, FEATURES), classes(g, BATCH, 100)),
+    pair=lambda m, b, s: (m.net(b[0]).transpose(0, 1).flatten(0, 1), b[1].t().flatten()),
+    task="dense",
+)
+class LongDecoder(Both):
+    """A hundred loss calls a step."""
+
+    def step(self, batch):
+        x, y = batch
+        return sum(F.cross_entropy(self.net(x[:, t]), y[:, t]) for t in range(100))
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 2, FEATURES), classes(g, BATCH, 2)),
+    pair=lambda m, b, s: (m.net(b[0]).transpose(0, 1).flatten(0, 1), b[1].t().flatten()),
+    task="dense",
+)
+class TwoPositions(Both):
+    def step(self, batch):
+        x, y = batch
+        return sum(F.cross_entropy(self.net(x[:, t]), y[:, t]) for t in range(2))
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 7, FEATURES), classes(g, BATCH, 7)),
+    pair=lambda m, b, s: (
+        torch.cat([piece.flatten(0, 1) for piece in m.net(b[0]).split(3, 1)]),
+        torch.cat([piece.flatten() for piece in b[1].split(3, 1)]),
+    ),
+    task="dense",
+)
+class LossInChunks(Both):
+    """A language model's loss over three positions at a time, the last one over what is left."""
+
+    def step(self, batch):
+        logits, total = self.net(batch[0]), 0
+        for piece, wanted in zip(logits.split(3, 1), batch[1].split(3, 1), strict=True):
+            total = total + F.cross_entropy(piece.reshape(-1, CLASSES), wanted.reshape(-1), reduction="sum")
+        return total / batch[1].numel()
+
+
+@style(source=("loss call", "output of"))
+class TwoPassesInTraining(Base):
+    """Two forward passes in training (R-Drop), one in a validation that computes no loss."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.cross_entropy(self(x), y) + F.cross_entropy(self(x + 0.1), y)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())

@@ -28,6 +28,13 @@ def say(text: str, trainer: Any = None) -> None:
         text: the line.
         trainer: whose progress bar may be on the screen. Rich prints above its bar only what goes through its console.
     """
+    try:
+        _print(text, trainer)
+    except Exception:  # noqa: BLE001  (a terminal that cannot show the line is no fault of the run or of who says it)
+        log.info(text)
+
+
+def _print(text: str, trainer: Any) -> None:
     progress = getattr(getattr(trainer, "progress_bar_callback", None), "progress", None)
     if progress is not None and getattr(getattr(progress, "live", None), "is_started", False):
         progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -52,7 +52,7 @@ class PretrainLoadVerifier(DiagCallback):
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__(dirpath=dirpath, thresholds=thresholds)
-        self.on_not_loaded, self._due = on_not_loaded, False
+        self.on_not_loaded, self._due, self._judged = on_not_loaded, False, False
         self.verification = LoadVerification(
             checkpoint, module=module, key=key, safe_globals=safe_globals, full=not sampled
         )
@@ -80,25 +80,36 @@ class PretrainLoadVerifier(DiagCallback):
             self.verification.watch(pl_module)
 
     def _verify(self, trainer: Any, pl_module: Any, optimizer: Any = None) -> None:
-        """The one hook that sees every way in which weights get lost; all ranks come here, and agree."""
+        """The one hook that sees every way in which weights get lost; all ranks come here, and agree.
+
+        Raises:
+            WeightsNotLoadedError: because the user asked for it; no other error of ours reaches the optimiser.
+        """
         late = optimizer is None or trainer.global_step > 0
-        self._due = False
+        self._due, self._judged = False, False
         vars(self).update(on_before_optimizer_step=None)
-        facts = self.verification.verify(
-            pl_module, resumed_from=trainer.ckpt_path, optimizers=trainer.optimizers, late=late
-        )
-        record_pretraining(trainer, facts)
-        if facts.verdict == NOT_LOADED and self.on_not_loaded == "raise" and not late:
-            raise WeightsNotLoadedError(message(facts))
-        if facts.verdict == NOT_LOADED and self.on_not_loaded == "stop":
-            trainer.should_stop = True
-        if facts.checkpoint:
-            (warn if facts.verdict in (NOT_LOADED, PARTLY) or facts.used is False else say)(message(facts))
+        refused = None
+        with self._guard():
+            facts = self.verification.verify(
+                pl_module, resumed_from=trainer.ckpt_path, optimizers=trainer.optimizers, late=late
+            )
+            self._judged = True
+            missing = facts.verdict == NOT_LOADED
+            trainer.should_stop |= missing and self.on_not_loaded == "stop"
+            refused = WeightsNotLoadedError(message(facts)) if missing and self.on_not_loaded == "raise" else None
+            record_pretraining(trainer, facts)
+            if facts.checkpoint and (refused is None or late):
+                bad = facts.verdict in (NOT_LOADED, PARTLY) or facts.used is False
+                (warn if bad else say)(message(facts))
+        if refused is not None and not late:
+            raise refused
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Drift from the checkpoint; the verdict too, where an optimizer steps without Lightning's knowledge."""
         if self._due:
             self._verify(trainer, pl_module)
+        if not self._judged:  # that was told
+            return
         with self._guard():
             record_pretraining(trainer, self.verification.after_epoch(pl_module), self.verification.drift(pl_module))
 

@@ -3,9 +3,11 @@ import pickle
 import pytest
 import pytorch_lightning
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_diag import PretrainLoadVerifier
+from lightning_diag.callbacks import pretrain
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.errors import WeightsNotLoadedError
 from tests.checkpoints.networks import seeded, trained
@@ -170,3 +172,49 @@ def test_without_a_checkpoint_a_fresh_model_is_said_to_be_fresh(tmp_path):
     callback = PretrainLoadVerifier()
     fit(tmp_path, [callback], seeded(Toy, 3), epochs=1)
     assert callback.verification.facts.looks_fresh is True
+
+
+def broken(*args, **kwargs):
+    raise ZeroDivisionError("injected")
+
+
+@pytest.mark.parametrize("place", ["record_pretraining", "message", "warn", "LoadVerification.verify"])
+@pytest.mark.parametrize("action", ["warn", "stop"])
+def test_a_fault_of_ours_around_the_verdict_does_not_end_the_run(tmp_path, monkeypatch, stage1, place, action):
+    class Injects(Toy):
+        def on_train_start(self):
+            owner, _, name = place.rpartition(".")
+            monkeypatch.setattr(getattr(pretrain, owner) if owner else pretrain, name, broken)
+
+    callback = PretrainLoadVerifier(stage1, module="encoder", on_not_loaded=action)
+    with pytest.warns(RuntimeWarning, match="injected") as told:
+        run = fit(tmp_path, [callback], seeded(Injects, 3), epochs=3)
+    assert run.global_step == (1 if action == "stop" and place != "LoadVerification.verify" else 18)
+    if place == "LoadVerification.verify":
+        assert sum("Training goes on without this check" in str(warning.message) for warning in told) == 1
+
+
+def test_a_fault_in_the_record_does_not_hide_that_nothing_was_loaded(tmp_path, monkeypatch, stage1):
+    class Injects(Toy):
+        def on_train_start(self):
+            monkeypatch.setattr(pretrain, "record_pretraining", broken)
+
+    with pytest.raises(WeightsNotLoadedError), pytest.warns(RuntimeWarning, match="injected"):
+        fit(tmp_path, [PretrainLoadVerifier(stage1, module="encoder")], seeded(Injects, 3))
+
+
+def test_a_terminal_that_fails_costs_nothing(tmp_path, monkeypatch, stage1):
+    class Rich:
+        class progress:  # noqa: N801  (as Lightning calls it)
+            class live:  # noqa: N801
+                is_started = True
+
+            class console:  # noqa: N801
+                print = staticmethod(broken)
+
+    module = seeded(Toy, 3)
+    load(module, stage1)
+    monkeypatch.setattr(Trainer, "progress_bar_callback", Rich)
+    callback = PretrainLoadVerifier(stage1, module="encoder")
+    run = fit(tmp_path, [callback], module)
+    assert (callback.verification.facts.verdict, run.global_step) == ("loaded", 12)

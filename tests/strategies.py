@@ -1,10 +1,14 @@
 """Hypothesis strategies for whole histories, shared by the suites of store, readers and rules."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from dataclasses import replace as changed
+from functools import cache
+from typing import get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
 from lightning_diag.history import (
+    SIGNALS,
     BlockShare,
     CaptureFacts,
     ClassRow,
@@ -23,8 +27,11 @@ from lightning_diag.history import (
     SplitFacts,
     StageRecord,
     StopFacts,
+    Target,
 )
 
+TASKS = ("multiclass", "binary", "multilabel", "dense", "ctc", "regression")
+VERDICTS = ("loaded", "partly loaded", "not loaded", "resumed", "checkpoint untrained", "cannot tell")
 small = st.integers(0, 2**40)
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 floats = st.floats(allow_nan=False)
@@ -83,7 +90,7 @@ records = st.builds(
 splits = st.builds(SplitFacts, size=maybe(small), class_counts=tuples(small), input_std=maybe(floats))
 contexts = st.builds(
     RunContext,
-    task=maybe(st.sampled_from(["multiclass", "ctc"])),
+    task=maybe(st.sampled_from(TASKS)),
     classes=maybe(small),
     class_names=tuples(text),
     data=st.builds(DataFacts, train=splits, val=splits, overlap=maybe(counts())),
@@ -106,3 +113,102 @@ contexts = st.builds(
 histories = st.builds(RunHistory, context=contexts, epochs=tuples(records, 4))
 
 assert {f.name for f in fields(RunHistory)} == {"context", "epochs"}
+
+
+some = st.integers(0, 500)
+numbers = st.floats(0, 3) | st.floats(width=32) | st.sampled_from([0.0, 1.0, -1.0, 1e-9])
+"""What a signal can be: any number, not finite ones too, and often one of the size of losses and rates."""
+few_counts = st.tuples(some, some).map(lambda p: Count(k=min(p), n=max(p)))
+KINDS = {
+    int: some,
+    float: numbers,
+    bool: st.booleans(),
+    str: text,
+    Count: few_counts,
+}
+
+
+@cache
+def of(kind):
+    """Any value of a fact's type; an optional one is absent half of the time, and so every rule meets its absence."""
+    if kind in KINDS:
+        return KINDS[kind]
+    if is_dataclass(kind):
+        return st.builds(kind, **{name: of(hint) for name, hint in get_type_hints(kind).items()})
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        return tuples(of(arguments[0])) if arguments[-1] is ... else st.tuples(*map(of, arguments))
+    return maybe(of(next(a for a in arguments if a is not type(None))))
+
+
+signals = st.sampled_from(
+    [name.format(stage=stage, name="val_acc") for name in SIGNALS for stage in ("train", "val", "probe")]
+)
+COURSE = ("train/loss", "val/loss", "train/acc", "val/acc", "lr", "ctc/train/loss_ratio", "ctc/val/ter", "grad/norm")
+values = st.builds(
+    lambda often, more: more | often,
+    st.fixed_dictionaries({}, optional=dict.fromkeys(COURSE, numbers)),
+    st.dictionaries(signals, numbers, max_size=20),
+)
+"""The scalars of an epoch: those that most rules read in half of the epochs, of the others some."""
+
+
+def evaluations(classes):
+    """One stage of one epoch with a row for each class, some of them with the recall alone."""
+    row = st.tuples(some, maybe(some), some)
+    table = st.lists(row, min_size=classes, max_size=classes).map(
+        lambda cells: tuple(
+            ClassRow(index=i, support=s, predicted=p, correct=min(c, s, s if p is None else p))
+            for i, (s, p, c) in enumerate(cells)
+        )
+    )
+    return st.tuples(st.just(()) | table, maybe(few_counts), st.booleans()).map(_evaluation)
+
+
+def _evaluation(parts):
+    rows, correct, complete = parts
+    if rows:
+        correct = Count(k=sum(r.correct for r in rows), n=sum(r.support for r in rows))
+    return StageRecord(n=correct.n if correct else 0, correct=correct, classes=rows, complete=complete)
+
+
+def runs_to_judge(classes):
+    """Histories of up to eight epochs under the names that rules ask for, with facts of every kind, of any task."""
+    rows = st.lists(
+        st.tuples(
+            values,
+            st.dictionaries(st.sampled_from(["train", "val", "probe"]), evaluations(classes), max_size=3),
+        ),
+        max_size=8,
+    )
+    context = st.builds(
+        RunContext,
+        task=maybe(st.sampled_from(TASKS)),
+        classes=maybe(st.just(classes)),
+        monitor=maybe(signals),
+        monitor_mode=st.sampled_from(["min", "max"]),
+        **{
+            name: of(hint)
+            for name, hint in get_type_hints(RunContext).items()
+            if name in {"model", "data", "optim", "ctc", "stop", "baseline", "resumed_epoch"}
+        },
+        pretrain=maybe(
+            st.builds(
+                lambda facts, verdict: changed(facts, verdict=verdict), of(PretrainFacts), st.sampled_from(VERDICTS)
+            )
+        ),
+        target=maybe(st.builds(Target, value=numbers, metric=signals, mode=st.sampled_from(["min", "max"]))),
+        source=st.sampled_from(["live", "metrics.csv"]),
+    )
+    return st.builds(
+        lambda context, rows, start: RunHistory(
+            context=context,
+            epochs=tuple(EpochRecord(epoch=start + i, values=v, stages=s) for i, (v, s) in enumerate(rows)),
+        ),
+        context,
+        rows,
+        st.integers(0, 30),
+    )
+
+
+judged = st.integers(1, 6).flatmap(runs_to_judge)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import lightning_diag.history as values
 from lightning_diag.engine import diagnose
-from lightning_diag.findings import Clear, Finding
-from lightning_diag.history import SIGNALS, Count, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.findings import Finding
+from lightning_diag.history import RunHistory
 from lightning_diag.rules import RULES, Rule
-from tests.build import NAMESPACE, history
+from tests.build import NAMESPACE
+from tests.healthy import HEALTHY
+from tests.strategies import judged
 
 PAGES = Path(__file__).parent.parent / "docs" / "rules"
 SPACE = {**vars(values), **NAMESPACE}
@@ -104,66 +105,29 @@ def _assert_complete(finding: Finding) -> None:
     assert not re.search(r"\bnan\b|None|inf\b", " ".join([finding.summary, *(e.text for e in finding.evidence)])), where
 
 
-HEALTHY = history(
-    {
-        "train/loss": [1.4, 0.7, 0.45, 0.33, 0.27, 0.24, 0.22, 0.21],
-        "val/loss": [1.2, 0.68, 0.47, 0.38, 0.33, 0.31, 0.30, 0.30],
-    },
-    counts={
-        "train": [
-            (600, 1000),
-            (800, 1000),
-            (870, 1000),
-            (900, 1000),
-            (915, 1000),
-            (925, 1000),
-            (930, 1000),
-            (932, 1000),
-        ],
-        "val": [(190, 300), (245, 300), (258, 300), (268, 300), (274, 300), (276, 300), (277, 300), (277, 300)],
-    },
-    lrs=[1e-3] * 8,
-    classes=10,
-    task="multiclass",
-)
-
-
-def test_healthy_is_quiet_and_says_so() -> None:
-    before = repr(HEALTHY)
-    diagnosis = diagnose(HEALTHY)
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_is_quiet_and_says_so(name: str) -> None:
+    before = repr(HEALTHY[name])
+    diagnosis = diagnose(HEALTHY[name])
     assert [f for f in diagnosis.findings if f.severity != "info"] == []
     assert diagnosis.verdict.startswith("Nothing is wrong")
     assert not diagnosis.crashed
-    assert repr(HEALTHY) == before
+    assert repr(HEALTHY[name]) == before
 
 
-NAMES = [name for name in SIGNALS if "{stage}" not in name] + [
-    "ctc/val/ter",
-    "ctc/val/blank_share",
-    "ctc/train/loss_ratio",
-]
-NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=32) | st.sampled_from([0.0, 1.0, -1.0, 1e-9, 2.3])
-COUNTS = st.integers(0, 500).flatmap(lambda n: st.integers(0, n).map(lambda k: Count(k=k, n=n)))
-STAGES = st.dictionaries(
-    st.sampled_from(["train", "val", "probe"]), COUNTS.map(lambda c: StageRecord(n=c.n, correct=c)), max_size=3
-)
-RECORDS = st.lists(
-    st.tuples(st.dictionaries(st.sampled_from(NAMES), NUMBERS, max_size=12), STAGES), min_size=0, max_size=8
-)
+@pytest.mark.parametrize("name", HEALTHY)
+def test_each_rule_gives_one_answer_or_none_where_the_task_excludes_it(name: str) -> None:
+    run = HEALTHY[name]
+    for rule in RULES:
+        diagnosis = diagnose(run, rules=[rule()])
+        answers = [*diagnosis.findings, *diagnosis.clear, *diagnosis.not_checked, *diagnosis.crashed]
+        excluded = bool(rule.tasks) and run.context.task is not None and run.context.task not in rule.tasks
+        assert [answer.code for answer in answers] == ([] if excluded else [rule.code])
 
 
-@settings(max_examples=60)
-@given(rows=RECORDS, classes=st.none() | st.integers(1, 12), start=st.integers(0, 30))
-def test_random_histories_never_crash_a_rule(rows: list, classes: int | None, start: int) -> None:
-    epochs = tuple(EpochRecord(epoch=start + i, values=v, stages=s) for i, (v, s) in enumerate(rows))
-    diagnosis = diagnose(RunHistory(context=RunContext(classes=classes), epochs=epochs))
+@settings(max_examples=150)
+@given(judged)
+def test_random_histories_never_crash_a_rule(run: RunHistory) -> None:
+    diagnosis = diagnose(run)
     assert diagnosis.crashed == ()
     assert diagnosis.verdict
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
-def test_clear_or_found_never_both(rule: type[Rule]) -> None:
-    diagnosis = diagnose(HEALTHY, rules=[rule()])
-    answers = [*diagnosis.findings, *diagnosis.clear, *diagnosis.not_checked]
-    assert len(answers) <= 1
-    assert all(isinstance(a, Clear) or a.code == rule.code for a in answers)

@@ -81,7 +81,7 @@ class SplitFacts:
         Short token sequences recur without being copied. The share of those that are not the only one of their kind
         estimates it; that of the copies is too small, because it counts the first of each kind as new.
         """
-        if self.repeated is None or not self.hashed or self.redrawn:
+        if self.repeated is None or not self.hashed or self.repeated > self.hashed or self.redrawn:
             return None
         return Count(k=self.repeated, n=self.hashed)
 

@@ -21,6 +21,7 @@ from lightning_diag.rules.reading import (
     trivial_loss,
     trivial_rate,
 )
+from lightning_diag.rules.sample_size import shown
 from lightning_diag.words import number, of, p
 
 
@@ -89,12 +90,10 @@ def unverified(history: RunHistory, few: int) -> list[Evidence]:
         out.append(("pretrain", text))
     labels = "whether validation uses the same label map and pairing as training: print 20 validation samples with their class names"
     out.append(("data.val", labels))
-    size, number_of_classes = context.data.train.size, classes(history)
-    if size and number_of_classes and size / number_of_classes < few:
-        each = round(size / number_of_classes)
-        text = (
-            f"whether {each} samples per class were merely memorised: train on half as many; unchanged means memorised"
-        )
+    seen = shown(history)
+    if seen and seen[0] < few:
+        each = f"{seen[0]:.0f} samples {seen[1]}"
+        text = f"whether {each} were merely memorised: train on half as many; unchanged means memorised"
         out.append(("data.train.size", text))
     if context.data.shift_auc is None and context.data.shift_smd is None:
         out.append(

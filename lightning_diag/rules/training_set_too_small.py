@@ -9,7 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.gaps import gap, gap_interval
-from lightning_diag.rules.reading import classes
+from lightning_diag.rules.sample_size import shown
 from lightning_diag.words import number
 
 
@@ -28,12 +28,10 @@ class TrainingSetTooSmall(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        size, number_of_classes = history.context.data.train.size, classes(history)
-        if not size or not number_of_classes:
+        size, seen = history.context.data.train.size, shown(history)
+        if not size or seen is None:
             raise CannotTellError("the number of classes is not known")
-        lines = history.series("ctc/train/tokens_per_line").values
-        each = size * (lines[-1] if lines else 1.0) / number_of_classes  # a line is a sample of each of its tokens
-        what = "times each token" if lines else "per class"
+        each, what = seen
         if each >= self.per_class:
             return None
         ends = gap(history)
@@ -47,7 +45,7 @@ class TrainingSetTooSmall(Rule):
             severity="warning" if harm else "info",
             confidence=0.8 if harm else 0.6,
             claim="likely" if harm else "not established",
-            title=f"{each:.0f} training samples {'per token' if lines else 'per class'}",
+            title=f"{each:.0f} training samples {what}",
             summary=f"The training set is small for its task: {text}{better}.",
             evidence=(Evidence(signal="data.train.size", text=text, observed=each, expected=self.per_class),),
             why="A model can memorise so few samples without finding what they have in common.",

@@ -11,6 +11,7 @@ from lightning_diag.history import Baseline, Count, RunHistory, Target
 from lightning_diag.report import render_markdown
 from lightning_diag.rules import falls
 from lightning_diag.rules.independence import as_samples, differ
+from lightning_diag.rules.training_set_too_small import TrainingSetTooSmall
 from tests.build import history
 
 PIXELS = 512 * 512
@@ -115,3 +116,19 @@ def test_recalls_of_pixels_have_no_interval() -> None:
     pixels, single = (history(rows=rows, task=task, classes=2, val={"size": 20}) for task in ("dense", "binary"))
     assert "300/1,000 = 30.0 % [" in render_markdown(single, diagnose(single))
     assert "300/1,000 = 30.0 % [" not in render_markdown(pixels, diagnose(pixels))
+
+
+@pytest.mark.parametrize(
+    ("size", "positions", "words", "found"),
+    [(20, 65_536, 4, True), (6000, 1000, 50_000, False), (6000, 100, 50_000, True)],
+)
+def test_a_sample_with_many_positions_shows_many_classes(size, positions, words, found) -> None:
+    """Twenty images show each class twenty times at most; six thousand texts of 1,000 tokens each word 120 times."""
+    made = history(
+        {"val/loss": [1.0]},
+        counts={"train": [(size * positions // 2, size * positions)]},
+        task="dense",
+        classes=words,
+        train={"size": size},
+    )
+    assert (diagnose(made, rules=[TrainingSetTooSmall()]).finding("LD602") is not None) is found

@@ -17,8 +17,9 @@ TOLERANCE = 1e-3
 MAX_LOOK = 4_000_000
 """Largest tensor whose values are read; a calibration step of a large model is not made slower than that."""
 
-SEVERAL = 4
-"""Samples from which on an order among their targets is no chance: of four labels of four classes 9 % are a permutation."""
+SEVERAL, MANY = 6, 8
+"""Samples from which on an order among their targets is hardly chance: 1.5 % of six labels of six classes are a permutation, and
+0.8 % of eight yes-or-no labels are two halves."""
 
 
 def readable(*tensors: Tensor) -> bool:
@@ -70,16 +71,19 @@ def is_pairing(target: Tensor, classes: int | None) -> bool | None:
         classes: columns of the predictions; as many as samples where they are similarities within the batch.
     """
     size = target.numel()
-    if target.dim() != 1 or size < SEVERAL or target.is_floating_point():
+    if target.dim() != 1 or size < SEVERAL or target.is_floating_point() or not classes:
         return None
-    counts_on = _ask(lambda t: (t.diff() != 1).sum() <= 1, target)
-    return counts_on or (classes == size and _ask(lambda t: (t.sort()[0].diff() == 1).all(), target))
+    if classes % size and classes != size - 1:  # all samples of one process or of several, with or without itself
+        return False
+    if _ask(lambda t: (t.diff() != 1).sum() <= 1, target):
+        return True
+    return classes == size and _ask(lambda t: (t.sort()[0].diff() == 1).all(), target)
 
 
 def is_halves(target: Tensor) -> bool | None:
     """Whether the first half of the samples is all yes and the second all no, or the reverse: real and made samples."""
     size = target.shape[0] if target.dim() else 0
-    if size < 2 * SEVERAL or size % 2:
+    if size < MANY or size % 2:
         return None
     return _ask(lambda t: _are_halves((t >= 0.5).reshape(2, -1)), target)
 

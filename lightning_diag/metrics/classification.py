@@ -142,21 +142,17 @@ class StageMetrics(SummedMetric):
 
         The loss is kept, not copied. ``form`` is the same object for batches that differ in nothing but their values.
         """
-        held, spec, single = self._held, Spec(task, kind, class_dim, ignore_index), False
+        held, spec, given = self._held, Spec(task, kind, class_dim, ignore_index), target
         if preds is not None and target is not None and preds.dim() < 2:
-            given = target
             preds, target, spec = batched(preds, target, spec)
-            single = target is not given
-        samples = 0 if target is None else target.shape[0]
+        samples = 0 if target is None else (target.shape or (1,))[0]
         if loss is not None:
             held.add_loss(loss, samples or 1 if weight_n is None else weight_n)
         if preds is not None and target is not None and samples:
-            if self.padding is None:
-                held.samples += samples
-            else:
-                kept, repeats = self.padding.take(samples)
-                held.samples += kept
-                held.padded += repeats
+            kept, repeats = (samples, 0) if self.padding is None else self.padding.take(samples)
+            held.samples += kept
+            held.padded += repeats
+            if repeats:
                 preds, target, groups = preds[:kept], target[:kept], None if groups is None else groups[:kept]
             if self.most_scores is not None and groups is None and preds.numel() > self.most_scores:
                 turn, skipped = divmod(self.__dict__["_update_count"], self.read_every)
@@ -166,7 +162,7 @@ class StageMetrics(SummedMetric):
                 preds, target, self.stride = thinned(preds, target, spec, self.most_scores, turn)
             self._hold(preds, target, spec, groups)
             plain = groups is None and self.padding is None and self.memory is None
-            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and not single:
+            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and target is given:
                 held.settle(form, preds, target, loss)
         self._step_done()
 

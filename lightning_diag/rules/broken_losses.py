@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning_diag.history import RunHistory
+from lightning_diag.rules.consequences import NOTHING_MEASURED
 from lightning_diag.words import number
 
 Fate = Literal["lost", "spared", "validation"]
@@ -124,7 +125,7 @@ def of_validation(history: RunHistory, found: BrokenLoss) -> dict[str, Any]:
             "with batch normalisation, look for NaN in its running statistics, which only evaluation uses",
         ),
         "next_test": "validate with a batch size of 1 and print the first sample whose loss is not finite",
-        "explains": () if found.over else ("LD202", "LD203", "LD205", "LD208", "LD706"),
+        "explains": () if found.over else NOTHING_MEASURED,
     }
 
 

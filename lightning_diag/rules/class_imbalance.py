@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.rules.reading import ALPHA
 from lightning_diag.words import number, of, p
@@ -68,7 +69,7 @@ class ClassImbalance(Rule):
             ),
             next_test="train with class weights 1 / count: recall of the rare classes rises if imbalance is the reason",
             scope="class",
-            explains=("LD302", "LD203", "LD201", "LD301", "LD207") if harm else (),
+            explains=(*VALIDATION_BEHIND, "LD301") if harm else (),
             outweighs=("LD602",) if harm else (),
         )
 

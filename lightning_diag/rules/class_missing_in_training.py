@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.reading import ALPHA, class_counts
 from lightning_diag.words import listed, percent
 
@@ -55,7 +56,7 @@ class ClassMissingInTraining(Rule):
             ),
             next_test="count both splits by class name, not by index",
             scope="data",
-            explains=("LD302", "LD203", "LD201", "LD207", "LD303", "LD604", "LD608", "LD208"),
+            explains=(*VALIDATION_BEHIND, "LD208", "LD303", "LD604", "LD608"),
         )
 
     def _never_drawn(self, history: RunHistory) -> list[int]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.words import number
 
 
@@ -63,17 +64,5 @@ class ClassWeightsMismatch(Rule):
             ),
             next_test="print class name, count and weight side by side",
             scope="class",
-            explains=(
-                "LD301",
-                "LD302",
-                "LD303",
-                "LD115",
-                "LD204",
-                "LD203",
-                "LD202",
-                "LD606",
-                "LD608",
-                "LD208",
-                "LD205",
-            ),
+            explains=(*NOTHING_LEARNED, "LD203", "LD303", "LD606", "LD608"),
         )

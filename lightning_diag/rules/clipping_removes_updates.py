@@ -10,6 +10,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.learning_rate_too_low import LearningRateTooLow
 from lightning_diag.rules.pretraining import begun
 from lightning_diag.rules.reading import fall, movement, stuck
@@ -77,5 +78,5 @@ NORMALISING = re.compile("ada|rmsprop|rprop|lion|lamb|lars|muon", re.IGNORECASE)
 """Optimisers whose step does not change when all gradients are multiplied by one number (Adam and its kin)."""
 MOVED = LearningRateTooLow.moved
 """Weights that moved further than this were not held by clipping."""
-SYMPTOMS = ("LD103", "LD115", "LD202", "LD204", "LD205", "LD301", "LD302", "LD208", "LD107", "LD401", "LD412")
+SYMPTOMS = (*NOTHING_LEARNED, "LD103", "LD107", "LD401", "LD412")
 """What follows where nothing is left of the steps."""

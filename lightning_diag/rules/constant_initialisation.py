@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import learned, pretrained
 from lightning_diag.words import percent
 
@@ -45,7 +46,7 @@ class ConstantInitialisation(Rule):
             ),
             next_test="compare two rows of a hidden weight matrix after one epoch: equal rows mean that symmetry was never broken",
             scope="weights",
-            explains=("LD103", "LD107", "LD115", "LD204", "LD202", "LD301", "LD302", "LD113", "LD205", "LD208"),
+            explains=(*NOTHING_LEARNED, "LD103", "LD107", "LD113"),
         )
 
     def _did_harm(self, history: RunHistory) -> bool:

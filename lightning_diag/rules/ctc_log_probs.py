@@ -8,12 +8,9 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import Look, above, below, check_advice, check_evidence, checks, held, looks
+from lightning_diag.rules.ctc_common import Look, above, below, check_advice, check_evidence, checks, codes, held, looks
 
-SYMPTOMS = tuple(
-    f"LD{n}"
-    for n in (101, 102, 103, 115, 201, 202, 203, 204, 205, 207, 301, 302, 607, 401, 402, 406, 407, 409, 410, 411)
-)
+SYMPTOMS = codes(101, 102, 103, 115, 201, 202, 203, 204, 205, 207, 301, 302, 607, 401, 402, 406, 407, 409, 410, 411)
 """What a loss that is no likelihood can look like."""
 WORDS = ("raw-scores", "probabilities", "wrong-axis")
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import late, since_above, stuck
 from lightning_diag.words import percent
 
@@ -59,5 +60,5 @@ class DeadRelu(Rule):
             next_test="count the dead units before the first step: already dead means initialisation or input scale, alive means the learning rate",
             scope="weights",
             epoch=since,
-            explains=("LD103", "LD107", "LD115", "LD202", "LD204", "LD301", "LD302", "LD205", "LD208"),
+            explains=(*NOTHING_LEARNED, "LD103", "LD107"),
         )

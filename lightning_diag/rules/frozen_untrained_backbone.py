@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import pretrained
 from lightning_diag.words import listed, percent
 
@@ -68,7 +69,7 @@ class FrozenUntrainedBackbone(Rule):
             ),
             next_test="unfreeze and train for two epochs: training accuracy passes the present one at once if this was the reason",
             scope="weights",
-            explains=("LD103", "LD107", "LD115", "LD204", "LD202", "LD205", "LD208", "LD301", "LD302", "LD303"),
+            explains=(*NOTHING_LEARNED, "LD103", "LD107", "LD303"),
         )
 
 

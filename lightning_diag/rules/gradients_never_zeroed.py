@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import seen
 from lightning_diag.words import number
 
@@ -79,20 +80,5 @@ class GradientsNeverZeroed(Rule):
                 "if accumulation is meant, use accumulate_grad_batches, or zero every k steps",
             ),
             next_test="print the gradient norm before the backward pass of the second step: it must be 0",
-            explains=(
-                "LD101",
-                "LD102",
-                "LD103",
-                "LD104",
-                "LD106",
-                "LD107",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD204",
-                "LD205",
-                "LD208",
-                "LD301",
-                "LD302",
-            ),
+            explains=(*NOTHING_LEARNED, "LD101", "LD102", "LD103", "LD104", "LD106", "LD107", "LD113"),
         )

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import stuck, trivial_loss
 from lightning_diag.words import number
 
@@ -54,23 +55,7 @@ class InputsNotNormalised(Rule):
             ),
             next_test="standardise and train for two epochs at the same learning rate",
             scope="data",
-            explains=(
-                "LD101",
-                "LD102",
-                "LD103",
-                "LD106",
-                "LD107",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD204",
-                "LD301",
-                "LD302",
-                "LD205",
-                "LD207",
-                "LD208",
-                "LD104",
-            )
+            explains=(*NOTHING_LEARNED, "LD101", "LD102", "LD103", "LD104", "LD106", "LD107", "LD113", "LD207")
             if harm
             else (),
         )

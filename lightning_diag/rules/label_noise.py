@@ -10,6 +10,7 @@ from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.best_weights import best_weights
 from lightning_diag.rules.class_mix import MIX
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.gaps import comparable, training_measure, unseen_noise, validation_ahead
 from lightning_diag.rules.reading import counts, learned, stuck
 from lightning_diag.words import of, points
@@ -78,7 +79,7 @@ class LabelNoise(Rule):
             ),
             next_test="have 50 random training samples labelled again: the share that changes is the noise",
             scope="data",
-            explains=("LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302"),
+            explains=(*VALIDATION_BEHIND, "LD204", "LD205", "LD208"),
             excludes=("LD613", "LD604"),
         )
 

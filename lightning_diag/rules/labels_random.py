@@ -10,6 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.chance import chance
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.first_look import first_sight, neighbours_agree, silent_because
 from lightning_diag.rules.reading import (
     above_trivial,
@@ -92,7 +93,7 @@ class LabelsRandom(Rule):
             ),
             next_test="train on 80 % of the training set and evaluate on the rest: chance there confirms it, since no second data source is involved",
             scope="data",
-            explains=("LD202", "LD203", "LD201", "LD204", "LD606", "LD207", "LD302", "LD205", "LD208"),
+            explains=(*VALIDATION_BEHIND, "LD202", "LD204", "LD205", "LD208", "LD606"),
             outweighs=("LD602",),
         )
 

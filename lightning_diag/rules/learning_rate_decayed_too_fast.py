@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import after, late, loss_scale, seen
 from lightning_diag.words import number, percent
 
@@ -74,7 +75,7 @@ class LearningRateDecayedTooFast(Rule):
             ),
             next_test="plot the learning rate per step; resume from the last checkpoint with a constant learning rate for two epochs",
             epoch=gone,
-            explains=("LD103", "LD115", "LD202", "LD204", "LD205", "LD208", "LD301", "LD302", "LD401"),
+            explains=(*NOTHING_LEARNED, "LD103", "LD401"),
         )
 
     def _level_before(self, loss: Series, epochs: Sequence[int], scale: float) -> bool:

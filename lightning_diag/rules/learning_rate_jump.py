@@ -9,6 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.climbs import Climb, climbs
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import after
 from lightning_diag.rules.resuming import come_back
 from lightning_diag.words import number
@@ -60,23 +61,7 @@ class LearningRateJump(Rule):
             ),
             next_test=f"resume from the checkpoint before epoch {epoch} with the old learning rate",
             epoch=epoch,
-            explains=(
-                "LD102",
-                "LD104",
-                "LD106",
-                "LD113",
-                "LD115",
-                "LD201",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD207",
-                "LD208",
-                "LD301",
-                "LD302",
-                "LD606",
-            ),
+            explains=(*NOTHING_LEARNED, "LD102", "LD104", "LD106", "LD113", "LD201", "LD203", "LD207", "LD606"),
             excludes=("LD104",),
         )
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.instability import killed_units, replaced, restless, spike, stays_high
 from lightning_diag.words import number
 
@@ -75,21 +76,15 @@ class LearningRateTooHigh(Rule):
             ),
             next_test="one epoch at a tenth of the learning rate: a lower training loss after it settles the question",
             explains=(
+                *NOTHING_LEARNED,
                 "LD101",
                 "LD104",
                 "LD106",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD207",
-                "LD201",
-                "LD301",
-                "LD302",
                 "LD107",
-                "LD208",
+                "LD113",
+                "LD201",
+                "LD203",
+                "LD207",
                 "LD401",
                 "LD406",
                 "LD606",

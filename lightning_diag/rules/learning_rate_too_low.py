@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.pretraining import begun
 from lightning_diag.rules.reading import ALPHA, late, movement, seen, stuck, trivial_loss
 from lightning_diag.words import number, percent
@@ -74,7 +75,7 @@ class LearningRateTooLow(Rule):
                 "check that the schedule does not start at 0",
             ),
             next_test="one epoch at a 100 times higher learning rate",
-            explains=("LD205", "LD115", "LD202", "LD204", "LD301", "LD302", "LD208", "LD401", "LD412"),
+            explains=(*NOTHING_LEARNED, "LD401", "LD412"),
             excludes=("LD102",),
         )
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +40,5 @@ class LossOverWrongAxis(Rule):
             ),
             next_test="the exponentials of one sample's log-probabilities must sum to 1",
             scope="train",
-            explains=(
-                "LD103",
-                "LD115",
-                "LD202",
-                "LD204",
-                "LD301",
-                "LD302",
-                "LD303",
-                "LD205",
-                "LD203",
-                "LD606",
-                "LD208",
-                "LD102",
-                "LD706",
-            ),
+            explains=(*NOTHING_LEARNED, "LD102", "LD103", "LD203", "LD303", "LD606", "LD706"),
         )

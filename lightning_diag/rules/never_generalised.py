@@ -9,6 +9,7 @@ from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.chance import near_chance
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.reading import late, learned, trivial_loss
 from lightning_diag.rules.suspects import chance_evidence, sign_of_learning, unverified, what_training_did
 
@@ -59,7 +60,7 @@ class NeverGeneralised(Rule):
             actions=tuple(e.text.replace("not verified:", "settle") for e in unverified(history, self.few)),
             next_test="evaluate on the training set through the validation loader's code path: at training accuracy, the "
             "split or its labels are at fault; at chance, the evaluation is",
-            explains=("LD201", "LD203", "LD207", "LD208", "LD302"),
+            explains=(*VALIDATION_BEHIND, "LD208"),
             outweighs=("LD602", "LD601"),
         )
 

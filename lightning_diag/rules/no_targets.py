@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning_diag.findings import Evidence
 from lightning_diag.history import EpochRecord, RunHistory
+from lightning_diag.rules.consequences import NOTHING_MEASURED, WEIGHTS_LOST
+from lightning_diag.rules.reading import STAGE_NAMES
 from lightning_diag.words import number
 
 
@@ -21,28 +23,11 @@ def without_targets(history: RunHistory, record: EpochRecord, stage: str) -> boo
 
 COUNTED = frozenset({"multiclass", "binary", "multilabel", "dense"})
 """Tasks whose targets are counted one by one, those equal to ``ignore_index`` left out."""
-EMPTY_TRAINING = (
-    "LD103",
-    "LD106",
-    "LD113",
-    "LD115",
-    "LD202",
-    "LD203",
-    "LD204",
-    "LD205",
-    "LD208",
-    "LD301",
-    "LD302",
-    "LD706",
-)
-EMPTY_VALIDATION = ("LD202", "LD203", "LD205", "LD208", "LD706")
-"""What follows when nothing is learned, and when nothing is measured."""
-CALLED = {"train": "training", "val": "validation"}
 
 
 def no_target_left(record: EpochRecord, stage: str) -> dict[str, Any]:
     """The fields of the finding that differ from those of a run that diverged."""
-    what = CALLED.get(stage, stage)
+    what = STAGE_NAMES.get(stage, stage)
     text = f"the {what} loss is NaN in epoch {record.epoch}, and not one {what} target counted"
     evidence = [Evidence(signal=f"{stage}/loss", text=text, epoch=record.epoch, observed=0.0)]
     gradient = record.values.get("grad/norm_max") if stage == "train" else None
@@ -63,5 +48,5 @@ def no_target_left(record: EpochRecord, stage: str) -> dict[str, Any]:
         ),
         "next_test": "count the targets that differ from ignore_index in each batch of one epoch: some must",
         "epoch": record.epoch,
-        "explains": EMPTY_TRAINING if stage == "train" else EMPTY_VALIDATION,
+        "explains": (*WEIGHTS_LOST, "LD103") if stage == "train" else NOTHING_MEASURED,
     }

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import WEIGHTS_LOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +56,5 @@ class NonFiniteInputs(Rule):
             ),
             next_test="count torch.isfinite over the whole data set, by column and by file",
             scope="data",
-            explains=(
-                "LD101",
-                "LD102",
-                "LD106",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD208",
-                "LD301",
-                "LD302",
-                "LD604",
-                "LD609",
-                "LD706",
-            ),
+            explains=(*WEIGHTS_LOST, "LD101", "LD102", "LD604", "LD609"),
         )

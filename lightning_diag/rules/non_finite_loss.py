@@ -9,6 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.broken_losses import broken_loss, of_steps, of_validation
+from lightning_diag.rules.consequences import WEIGHTS_LOST
 from lightning_diag.rules.no_targets import no_target_left, without_targets
 from lightning_diag.rules.reading import loss_scale, trivial_loss
 from lightning_diag.words import number
@@ -55,7 +56,7 @@ class NonFiniteLoss(Rule):
         return self._diverged(
             history,
             confidence=0.95,
-            explains=SYMPTOMS,
+            explains=WEIGHTS_LOST,
             title=f"The loss exploded by epoch {epoch}",
             text=text,
             evidence=(Evidence(signal="train/loss", text=text, epoch=epoch, observed=worst, expected=usual),),
@@ -96,7 +97,7 @@ class NonFiniteLoss(Rule):
             why="Weights that have met a non-finite gradient are lost; nothing after that epoch means anything.",
             next_test="run with Trainer(detect_anomaly=True) for one epoch: it names the operation that made the first NaN",
             epoch=found.epoch,
-            explains=("LD102", *SYMPTOMS),
+            explains=("LD102", *WEIGHTS_LOST),
         )
 
     def _diverged(self, history: RunHistory, *, text: str, **of_kind: Any) -> Finding:
@@ -120,8 +121,6 @@ class NonFiniteLoss(Rule):
         )
 
 
-SYMPTOMS = ("LD106", "LD113", "LD115", "LD202", "LD203", "LD204", "LD205", "LD208", "LD301", "LD302", "LD706")
-"""What follows from weights that are lost. A learning rate too high is the cause of a loss that exploded, where it shows."""
 MEASURED = ("regression", "ctc")
 """Tasks whose loss has a scale although they have no classes."""
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.gaps import gap, gap_interval
 from lightning_diag.words import number, of, percent
 
@@ -52,7 +53,7 @@ class OversampledMinority(Rule):
             ),
             next_test="recall of the rare classes on training and on validation samples: far apart means memorised",
             scope="data",
-            explains=("LD203", "LD201", "LD303", "LD302", "LD207", "LD603") if harm else (),
+            explains=(*VALIDATION_BEHIND, "LD303", "LD603") if harm else (),
             outweighs=("LD602",) if harm else (),
         )
 

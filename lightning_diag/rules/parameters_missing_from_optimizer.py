@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.words import listed, percent
 
 
@@ -73,7 +74,7 @@ class ParametersMissingFromOptimizer(Rule):
         )
 
 
-CAUSED = ("LD111", "LD103", "LD107", "LD110", "LD115", "LD202", "LD203", "LD204", "LD205", "LD208", "LD301", "LD302")
+CAUSED = (*NOTHING_LEARNED, "LD103", "LD107", "LD110", "LD111", "LD203")
 UNUSED = (
     "say that they are not trained with requires_grad_(False)",
     "if they should be trained: nothing in the loss depends on them (a part that forward does not call, detach, no_grad)",

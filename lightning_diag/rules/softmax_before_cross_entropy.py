@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import classes
 from lightning_diag.words import number
 
@@ -54,19 +55,7 @@ class SoftmaxBeforeCrossEntropy(Rule):
             ),
             next_test=f"remove the {squash} and train for two epochs: the loss passes below the floor",
             scope="train",
-            explains=(
-                "LD103",
-                "LD107",
-                "LD115",
-                "LD204",
-                "LD202",
-                "LD205",
-                "LD606",
-                "LD302",
-                "LD301",
-                "LD303",
-                "LD208",
-            ),
+            explains=(*NOTHING_LEARNED, "LD103", "LD107", "LD303", "LD606"),
         )
 
 

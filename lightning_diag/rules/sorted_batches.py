@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.words import percent
 
 
@@ -58,23 +59,17 @@ class SortedBatches(Rule):
             next_test="shuffle and train for two epochs: the saw-tooth of the step loss goes away",
             scope="data",
             explains=(
+                *NOTHING_LEARNED,
                 "LD102",
                 "LD104",
-                "LD115",
-                "LD202",
-                "LD203",
-                "LD204",
-                "LD205",
-                "LD301",
-                "LD302",
-                "LD303",
-                "LD113",
-                "LD705",
-                "LD111",
                 "LD106",
+                "LD111",
+                "LD113",
                 "LD201",
+                "LD203",
+                "LD303",
                 "LD606",
                 "LD607",
-                "LD208",
+                "LD705",
             ),
         )

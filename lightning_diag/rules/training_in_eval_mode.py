@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,6 @@ class TrainingInEvalMode(Rule):
             ),
             next_test="print [n for n, m in model.named_modules() if not m.training] in training_step: only frozen parts may appear",
             scope="train",
-            explains=("LD102", "LD106", "LD201", "LD203", "LD204", "LD205", "LD207", "LD208", "LD302"),
+            explains=(*VALIDATION_BEHIND, "LD102", "LD106", "LD204", "LD205", "LD208"),
             outweighs=("LD602",),
         )

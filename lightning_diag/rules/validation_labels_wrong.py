@@ -10,6 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
 from lightning_diag.rules.chance import chance
+from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.first_look import first_sight
 from lightning_diag.rules.gaps import gap
 from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, learned, train_rate
@@ -128,7 +129,7 @@ class ValidationLabelsWrong(Rule):
             why="The model is right and counted as wrong; its confidence makes the loss huge.",
             next_test="print 20 validation samples with the name of their label and of the prediction",
             scope="data",
-            explains=("LD201", "LD202", "LD203", "LD207", "LD302", "LD303", "LD607", "LD208"),
+            explains=(*VALIDATION_BEHIND, "LD202", "LD208", "LD303", "LD607"),
             outweighs=("LD602", "LD601"),
             **of_kind,
         )

@@ -9,6 +9,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import stuck
 from lightning_diag.words import number
 
@@ -49,5 +50,5 @@ class VanishingGradient(Rule):
                 "fewer layers",
             ),
             next_test="print the gradient norm of each weight matrix after one step: it falls by a constant factor per layer",
-            explains=("LD103", "LD115", "LD202", "LD204", "LD301", "LD302", "LD205", "LD208", "LD114", "LD401"),
+            explains=(*NOTHING_LEARNED, "LD103", "LD114", "LD401"),
         )

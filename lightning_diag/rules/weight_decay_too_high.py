@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.reading import stuck
 from lightning_diag.words import number, percent
 
@@ -51,22 +52,7 @@ class WeightDecayTooHigh(Rule):
             ),
             next_test="two epochs without weight decay",
             scope="weights",
-            explains=(
-                "LD103",
-                "LD107",
-                "LD113",
-                "LD115",
-                "LD202",
-                "LD204",
-                "LD301",
-                "LD302",
-                "LD102",
-                "LD205",
-                "LD208",
-                "LD401",
-                "LD406",
-                "LD412",
-            ),
+            explains=(*NOTHING_LEARNED, "LD102", "LD103", "LD107", "LD113", "LD401", "LD406", "LD412"),
         )
 
 

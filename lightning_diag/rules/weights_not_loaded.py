@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import PretrainFacts, RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import WITHOUT_PRETRAINING
 from lightning_diag.rules.pretraining import judged, load_action, share_evidence, where
 from lightning_diag.words import number, percent
 
@@ -47,7 +48,7 @@ class WeightsNotLoaded(Rule):
             ),
             next_test=f"{how} and run one step: PretrainLoadVerifier must then answer “loaded”",
             scope="weights",
-            explains=("LD110", "LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
+            explains=(*WITHOUT_PRETRAINING, "LD110"),
             excludes=("LD502", "LD504", "LD508"),
         )
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
+from lightning_diag.rules.consequences import WITHOUT_PRETRAINING
 from lightning_diag.rules.pretraining import block_evidence, judged, load_action, share_evidence, where
 from lightning_diag.words import percent
 
@@ -43,6 +44,6 @@ class WeightsPartlyLoaded(Rule):
             actions=(load_action(facts), "compare the names of the blocks that differ in both files"),
             next_test="load with the line above and run one step: every block must be at 100 %",
             scope="weights",
-            explains=("LD115", "LD201", "LD202", "LD203", "LD204", "LD205", "LD208"),
+            explains=WITHOUT_PRETRAINING,
             excludes=("LD501",),
         )

@@ -14,11 +14,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, median
+from typing import Literal
 
 from lightning_diag.history import Count
 from lightning_diag.tails import at_least, drawn_as_rare, drawn_at_least, drawn_by_chance, poisson_at_least
 
 _NORMAL = NormalDist()
+CUSTOMARY = 0.05
+"""p-value below which one planned comparison counts as established: the customary level."""
 LARGE = 10**6
 """Samples beyond which an exact test of two proportions is approximated."""
 STRETCHES = 400
@@ -97,28 +100,22 @@ def _pooled(first: Count, second: Count) -> float:
 
 def mcnemar(gained: int, lost: int) -> float:
     """Two-sided exact McNemar p-value: of the samples whose answer changed, were gains and losses a coin toss."""
-    return binomial(Count(k=min(gained, lost), n=gained + lost), 0.5)
+    return min(1.0, 2 * at_least(max(gained, lost), gained + lost, 0.5))
 
 
-def binomial(count: Count, rate: float, alternative: str = "two-sided") -> float:
-    """Exact binomial p-value of ``k of n`` if the true rate were ``rate``.
+def binomial(count: Count, rate: float, alternative: Literal["greater", "less"]) -> float:
+    """Exact one-sided binomial p-value of ``k of n`` if the true rate were ``rate``.
 
     Args:
         count: what was seen.
         rate: the rate under test, in [0, 1].
-        alternative: ``two-sided``, ``greater`` (the true rate is higher) or ``less``.
+        alternative: ``greater`` (the true rate is higher) or ``less``.
     """
     if count.n == 0:
         return 1.0
     if alternative == "greater":
         return at_least(count.k, count.n, rate)
-    if alternative == "less":
-        return at_least(count.n - count.k, count.n, 1 - rate)
-    if rate == 0.5:
-        return min(1.0, 2 * at_least(max(count.k, count.n - count.k), count.n, rate))
-    from scipy.stats import binomtest
-
-    return float(binomtest(count.k, count.n, rate).pvalue)
+    return at_least(count.n - count.k, count.n, 1 - rate)
 
 
 def association(rows: Sequence[tuple[int, int, int]], samples: int | None = None) -> float:
@@ -168,7 +165,7 @@ def absent_by_chance(chances: Sequence[float], absent: Sequence[bool]) -> float:
     return corrected(min(1.0, as_rare, number), 2)
 
 
-def samples_needed(first: float, second: float, alpha: float = 0.05, power: float = 0.8) -> int:
+def samples_needed(first: float, second: float, alpha: float = CUSTOMARY, power: float = 0.8) -> int:
     """Samples *per evaluation* to tell two rates apart when the samples are not paired.
 
     ``n = (z_a sqrt(2 m (1 - m)) + z_b sqrt(p(1 - p) + q(1 - q)))^2 / (p - q)^2`` with ``m`` the mean of the two rates
@@ -185,7 +182,7 @@ def samples_needed(first: float, second: float, alpha: float = 0.05, power: floa
     return math.ceil((z / (first - second)) ** 2)
 
 
-def samples_needed_against(fixed: float, rate: float, alpha: float = 0.05, power: float = 0.8) -> int:
+def samples_needed_against(fixed: float, rate: float, alpha: float = CUSTOMARY, power: float = 0.8) -> int:
     """Samples that show, by a one-sided test, on which side of the ``fixed`` rate a model of true rate ``rate`` lies.
 
     ``n = (z_a sqrt(f (1 - f)) + z_b sqrt(p (1 - p)))^2 / (f - p)^2`` (Fleiss, as above, for one sample).
@@ -199,7 +196,7 @@ def samples_needed_against(fixed: float, rate: float, alpha: float = 0.05, power
     return math.ceil((z / (fixed - rate)) ** 2)
 
 
-def pairs_needed(gained: int, lost: int, n: int, alpha: float = 0.05, power: float = 0.8) -> int:
+def pairs_needed(gained: int, lost: int, n: int, alpha: float = CUSTOMARY, power: float = 0.8) -> int:
     """Paired samples that establish a change by McNemar's test, when answers go on to change at the shares seen in ``n``.
 
     ``n = (z_a sqrt(c) + z_b sqrt(c - d^2))^2 / d^2`` with ``c`` the share of changed answers and ``d`` the difference of
@@ -221,7 +218,7 @@ def rounded_up(number: int) -> int:
     return -(-number // unit) * unit
 
 
-def detectable(n: int, rate: float, alpha: float = 0.05, power: float = 0.8) -> float:
+def detectable(n: int, rate: float, alpha: float = CUSTOMARY, power: float = 0.8) -> float:
     """Smallest drop from ``rate`` that two unpaired evaluations of ``n`` samples would show, at most ``rate`` itself.
 
     Found by bisection of :func:`samples_needed`; differences below it are missed more often than ``1 - power``.

@@ -12,8 +12,6 @@ from lightning_diag.rules.independence import independent
 from lightning_diag.rules.reading import best_count, counts
 from lightning_diag.words import listed, of, p, percent, points
 
-ALPHA = 0.05
-"""A claim counts as established below this p-value, the customary level of one planned comparison."""
 SMALL_SUPPORT = 30
 """Classes with fewer samples have a 95 % interval of more than 30 points at a recall of 50–70 % (Wilson)."""
 SMALL_FALL = 0.01
@@ -36,7 +34,7 @@ def _reference(history: RunHistory) -> tuple[int, Count] | None:
 
 def _got_worse(history: RunHistory) -> NotEstablished | None:
     found = fall(history)
-    if found is None or found.p_value < ALPHA:
+    if found is None or found.p_value < statistics.CUSTOMARY:
         return None
     best, last = found.then, found.now
     if best.rate - last.rate < SMALL_FALL or percent(best.rate) == percent(last.rate):
@@ -64,14 +62,14 @@ def _at_best_paired(found: Fall) -> tuple[str, bool]:
         return "", True
     lost = found.then.k - found.now.k
     least = statistics.corrected(statistics.mcnemar(0, lost), found.looks)
-    if least < ALPHA:
+    if least < statistics.CUSTOMARY:
         return f"; at best {p(least)} if all {lost} changed samples are losses", True
     return f"; pairing these samples could not settle it ({p(least)} at best)", False
 
 
 def _enough(found: Fall) -> str:
     first, second = found.then.rate, found.now.rate
-    level = statistics.before_correction(ALPHA, found.looks)
+    level = statistics.before_correction(statistics.CUSTOMARY, found.looks)
     about = statistics.rounded_up(statistics.samples_needed(first, second, level))
     return (
         f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples (a difference of "
@@ -89,7 +87,7 @@ def _enough_pairs(found: Fall, pairs: Paired) -> str:
     if pairs.lost <= pairs.gained:
         return ""
     drop, total = found.then.rate - found.now.rate, pairs.both + pairs.gained + pairs.lost + pairs.neither
-    level = statistics.before_correction(ALPHA, found.looks)
+    level = statistics.before_correction(statistics.CUSTOMARY, found.looks)
     about = statistics.rounded_up(statistics.pairs_needed(pairs.gained, pairs.lost, total, level))
     return (
         f"{pairs.lost} {'sample was' if pairs.lost == 1 else 'samples were'} lost and {pairs.gained} gained; at these shares about {about:,} paired samples would "
@@ -104,7 +102,9 @@ def _target_out_of_reach(history: RunHistory) -> NotEstablished | None:
         return None
     epoch, best = reference
     p_value = statistics.binomial(best, target.value, "less")
-    if p_value < ALPHA or not independent(history):  # a test that is too careful leaves open what another would settle
+    if p_value < statistics.CUSTOMARY or not independent(
+        history
+    ):  # a test that is too careful leaves open what another would settle
         return None
     return NotEstablished(
         claim=f"That the best epoch is below the target of {percent(target.value)}",

@@ -11,6 +11,7 @@ from lightning_diag.findings import Diagnosis
 from lightning_diag.history import ClassRow, Count, EpochRecord, RunHistory, StageRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.escape import Name, name
+from lightning_diag.rules.reading import counts
 from lightning_diag.statistics import Interval, wilson
 
 FRACTIONS = (
@@ -144,13 +145,10 @@ class View:
             return None
         return record.stages[stage].correct
 
-    def probe(self, record: EpochRecord) -> Count | None:
-        """Training accuracy in eval mode as a count: it is measured on a few batches."""
-        stage = record.stages.get("probe")
-        rate, n = record.values.get("probe/train_acc"), record.values.get("probe/train_n")
-        if stage is not None and stage.correct is not None:
-            return stage.correct
-        return Count(k=round(rate * n), n=int(n)) if rate is not None and n and 0 <= rate <= 1 else None
+    @cached_property
+    def probe(self) -> Mapping[int, Count]:
+        """Epoch -> training accuracy in eval mode as a count: it is measured on a few batches."""
+        return dict(counts(self.history, "probe"))
 
     @cached_property
     def training_lines(self) -> str:

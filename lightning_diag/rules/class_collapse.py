@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lightning_diag.findings import Evidence, Finding
-from lightning_diag.history import ClassRows, RunHistory
+from lightning_diag.history import RunHistory
 from lightning_diag.rules.answers import dealt_out, effective, scores_tell
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import ALPHA, NO_ANSWERS
+from lightning_diag.rules.reading import ALPHA, NO_ANSWERS, last_rows
 from lightning_diag.words import percent
 
 
@@ -34,7 +34,7 @@ class ClassCollapse(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        rows = _rows(history)
+        rows = last_rows(history, "val")
         n, answers = sum(row.support for row in rows), [row.predicted for row in rows if row.predicted is not None]
         if len(answers) < len(rows):
             raise CannotTellError(NO_ANSWERS)
@@ -74,8 +74,3 @@ class ClassCollapse(Rule):
             scope="class",
             explains=("LD115", "LD202", "LD204", "LD203", "LD302", "LD303", "LD208", "LD607"),
         )
-
-
-def _rows(history: RunHistory) -> ClassRows:
-    """Rows of the last evaluation that has them."""
-    return next(record.classes for _, record in reversed(history.stage("val")) if record.classes)

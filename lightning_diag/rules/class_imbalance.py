@@ -11,7 +11,7 @@ from lightning_diag.history import ClassRow, Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.independence import claim, independent, positions
-from lightning_diag.rules.reading import ALPHA
+from lightning_diag.rules.reading import ALPHA, last_rows
 from lightning_diag.words import number, of, p
 
 
@@ -86,7 +86,7 @@ class ClassImbalance(Rule):
 def _pooled(history: RunHistory, limit: float) -> tuple[Count, Count]:
     """Recall of all classes of at most ``limit`` training samples, and of the others."""
     sizes = history.context.data.train.class_counts
-    rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+    rows = last_rows(history, "val")
     known = [(row, sizes[row.index]) for row in rows if row.index < len(sizes) and sizes[row.index]]
     small = [row for row, size in known if size <= limit]
     large = [row for row, size in known if size > limit]

@@ -11,7 +11,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.independence import claim, independent, positions
-from lightning_diag.rules.reading import ALPHA, NO_ANSWERS
+from lightning_diag.rules.reading import ALPHA, NO_ANSWERS, last_rows
 from lightning_diag.words import listed, p
 
 
@@ -30,7 +30,7 @@ class ClassNeverPredicted(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+        rows = last_rows(history, "val")
         if any(row.predicted is None and row.support and not row.correct for row in rows):
             raise CannotTellError(NO_ANSWERS)
         lost = [row for row in rows if row.support and row.predicted == 0]
@@ -72,7 +72,7 @@ class ClassNeverPredicted(Rule):
 
     def clear_text(self, history: RunHistory) -> str:
         """How many classes are predicted."""
-        rows = next(record.classes for _, record in reversed(history.stage("val")) if record.classes)
+        rows = last_rows(history, "val")
         return f"{sum(1 for r in rows if r.support and _answered(r))} of {sum(1 for r in rows if r.support)} classes predicted"
 
 

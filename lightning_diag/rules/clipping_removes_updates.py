@@ -13,7 +13,7 @@ from lightning_diag.rules.base import Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
 from lightning_diag.rules.learning_rate_too_low import LearningRateTooLow
 from lightning_diag.rules.pretraining import begun
-from lightning_diag.rules.reading import fall, movement, stuck
+from lightning_diag.rules.reading import movement, relative_fall, stuck
 from lightning_diag.words import number, percent
 
 
@@ -71,7 +71,7 @@ class ClippingRemovesUpdates(Rule):
         if undone or begun(history):
             moved = movement(history)
             return nowhere is True and (moved is None or moved <= MOVED)
-        return nowhere is True or fall(history.series("train/loss")) < self.fall
+        return nowhere is True or relative_fall(history.series("train/loss")) < self.fall
 
 
 NORMALISING = re.compile("ada|rmsprop|rprop|lion|lamb|lars|muon", re.IGNORECASE)

@@ -17,9 +17,9 @@ from lightning_diag.rules.ctc_common import (
     check_evidence,
     checks,
     codes,
-    fall,
     looks,
     moving,
+    recent_fall,
     tail,
 )
 from lightning_diag.words import number, percent
@@ -68,13 +68,13 @@ class CTCBlankCollapse(Rule):
 
     def _flat(self, look: Look, before: Look | None) -> bool:
         """All blank, late enough, and not falling."""
-        ratio, falling = look.train("loss_ratio"), fall(look, before)
+        ratio, falling = look.train("loss_ratio"), recent_fall(look, before)
         if not below(look.either("emit_ratio"), self.emit) or look.step < self.steps or ratio is None:
             return False
         return below(falling, self.fall_above if ratio > self.wiring else self.fall_near)
 
     def _found(self, last: Look, before: Look | None, cause: Cause, extra: tuple[Evidence, ...] = ()) -> Finding:
-        ratio, falling = last.train("loss_ratio"), fall(last, before)
+        ratio, falling = last.train("loss_ratio"), recent_fall(last, before)
         speed = "" if falling is None else f", {percent(abs(falling))} off that of 50 steps before"
         size = "" if ratio is None else f" The training loss is {number(ratio)} of the trivial loss{speed}."
         loss = (last.evidence("train", "loss_ratio", "loss {} of the trivial loss", 1.0),) if ratio is not None else ()

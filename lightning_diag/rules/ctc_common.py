@@ -131,7 +131,7 @@ def check_advice(found: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(text.partition(" Do: ")[2].rstrip(".") for _, text in found if " Do: " in text)
 
 
-def fall(look: Look, before: Look | None) -> float | None:
+def recent_fall(look: Look, before: Look | None) -> float | None:
     """Relative fall of the training loss per 50 steps; between evaluations where the last 50 steps are not known.
 
     Where 50 steps or more lie between two evaluations, the larger of the two falls counts: noise of single batches must

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, above, below, codes, fall, held
+from lightning_diag.rules.ctc_common import PLATEAU, SETTLED_STEPS, Look, above, below, codes, held, recent_fall
 from lightning_diag.words import number
 
 
@@ -66,7 +66,7 @@ class CTCSingleToken(Rule):
             and not below(emits, PLATEAU)
             and below(tokens, self.most + 1)
             and above(wanted, self.wanted - 1)
-            and not above(fall(look, before), self.falling)
+            and not above(recent_fall(look, before), self.falling)
         )
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.ctc_common import PLATEAU, above, below, codes, fall, looks
+from lightning_diag.rules.ctc_common import PLATEAU, above, below, codes, looks, recent_fall
 from lightning_diag.words import number, percent
 
 
@@ -29,7 +29,7 @@ class CTCWarmUp(Rule):
         last = looks(history)[-1]
         if not below(last.either("emit_ratio"), self.emit) or above(last.train("nonfinite_losses"), 0):
             return None
-        falling = fall(last, looks(history)[-2] if len(looks(history)) > 1 else None)
+        falling = recent_fall(last, looks(history)[-2] if len(looks(history)) > 1 else None)
         since = "over the last 50 steps" if last.train("loss_fall_50") is not None else "since the evaluation before"
         speed = "" if falling is None else f" The loss fell by {percent(max(falling, 0.0))} {since}."
         ratio = last.train("loss_ratio")

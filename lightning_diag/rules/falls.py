@@ -109,7 +109,7 @@ def left_open(history: RunHistory) -> str:
     if not independent(history):  # a test that is too careful leaves open what another would settle
         return ""
     target, best, fallen = history.context.target, best_count(history, "val"), fall_since_start(history)
-    if fallen is not None and fallen.p_value >= 0.05:
+    if fallen is not None and fallen.p_value >= statistics.CUSTOMARY:
         return f"; whether it fell from {of(fallen.then)} to {of(fallen.now)} cannot be told ({fallen.chance})"
     named = target is not None and target.metric == "val/acc"
     if target and best and named and best[1].rate < target.value <= statistics.wilson(best[1]).high:

@@ -41,6 +41,12 @@ def gap_interval(history: RunHistory) -> statistics.Interval | None:
     return statistics.difference(Count(k=round(rates[-1] * val.n), n=val.n), val)
 
 
+def established(history: RunHistory, limit: float) -> tuple[Count, Count] | None:
+    """(training, validation) accuracy at the end where training is established to be ahead by ``limit``; else None."""
+    ends, apart = gap(history), gap_interval(history)
+    return ends if ends and apart and apart.low > limit else None
+
+
 def stages_at_end(history: RunHistory) -> tuple[str, Evidence] | None:
     """Training and validation at the end as a clause for the summary, and how far they are apart; for CTC by token errors."""
     train, val = history.series("ctc/train/ter").finite, history.series("ctc/val/ter").finite

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.reading import fall, final_count, stuck, trivial_loss, trivial_rate
+from lightning_diag.rules.reading import final_count, relative_fall, stuck, trivial_loss, trivial_rate
 from lightning_diag.words import number, of, percent
 
 
@@ -33,7 +33,7 @@ class NotLearning(Rule):
         if got_nowhere is None:
             raise CannotTellError("neither accuracy nor the number of classes is known to compare with chance")
         loss = history.series("train/loss").finite
-        if not got_nowhere or (len(loss) > 1 and fall(loss) > self.fall):
+        if not got_nowhere or (len(loss) > 1 and relative_fall(loss) > self.fall):
             return None
         count, rate = final_count(history, "probe") or final_count(history, "train"), trivial_rate(history, "train")
         lines = history.context.task == "ctc"  # whole lines have no most frequent class, and no loss of one

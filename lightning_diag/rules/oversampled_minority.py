@@ -9,7 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
-from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.gaps import established
 from lightning_diag.words import number, of, percent
 
 
@@ -34,16 +34,14 @@ class OversampledMinority(Rule):
         if repeated is None:
             return None
         text, observed = repeated
-        ends = gap(history)
-        apart = gap_interval(history)
-        harm = ends is not None and apart is not None and apart.low > self.gap
+        harm = established(history, self.gap)
         return self.finding(
             severity="warning" if harm else "info",
             confidence=0.85 if harm else 0.6,
             claim="likely" if harm else "established",
             title="Rare classes are repetitions of a few samples",
             summary=f"Oversampling repeats few samples: {text}"
-            + (f"; training {of(ends[0])}, validation {of(ends[1])}." if ends and harm else "."),
+            + (f"; training {of(harm[0])}, validation {of(harm[1])}." if harm else "."),
             evidence=(Evidence(signal="data.train.drawn_counts", text=text, observed=observed, expected=1.0),),
             why="Copies add no information; the model memorises them and is sure of itself on the rare classes.",
             actions=(

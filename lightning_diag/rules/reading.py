@@ -20,8 +20,8 @@ ALPHA = 0.01
 """Error rate of one rule's test. About thirty rules test something, so that a healthy run of independent signals would
 meet one false claim in three runs at 0.05; at 0.01 and with the size of effect that each rule asks for besides, the
 rate measured on healthy random configurations stays below one in a hundred."""
-SIGN = 0.05
-"""p-value below which *never* is too strong a word, whatever many looks make of it: the customary level."""
+SIGN = statistics.CUSTOMARY
+"""p-value below which *never* is too strong a word, whatever many looks make of it."""
 
 
 NO_ANSWERS = "how often each class was the answer is not recorded"
@@ -152,11 +152,12 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
 
 def _association(history: RunHistory, stage: str) -> float:
     """p-value that the last answers by class have nothing to do with the labels; 1 where classes were not counted."""
-    table = cells(_last_rows(history, stage))
+    table = cells(last_rows(history, stage))
     return statistics.association(table) if table else 1.0
 
 
-def _last_rows(history: RunHistory, stage: str) -> ClassRows:
+def last_rows(history: RunHistory, stage: str) -> ClassRows:
+    """Rows of the last evaluation of ``stage`` that has them; none where no evaluation does."""
     return next((record.classes for _, record in reversed(history.stage(stage)) if record.classes), ClassRows())
 
 
@@ -178,7 +179,7 @@ def _dense_learned(history: RunHistory, stage: str) -> bool | None:
 
     Cohen's kappa of the last answers by class, else the errors against those of always naming the largest class.
     """
-    table = cells(_last_rows(history, stage))
+    table = cells(last_rows(history, stage))
     if table:
         return statistics.kappa(table) >= AGREEMENT
     best, rate = best_count(history, stage), trivial_rate(history, stage)
@@ -228,7 +229,7 @@ def after(series: Series, epoch: int) -> Series:
     return Series(series.name, tuple(e for e, _ in kept), tuple(v for _, v in kept))
 
 
-def fall(series: Series) -> float:
+def relative_fall(series: Series) -> float:
     """Relative fall of a positive series from its first finite value to its late level; 0 when it is too short."""
     values = series.finite.values
     if len(values) < 2 or values[0] <= 0:

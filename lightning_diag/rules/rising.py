@@ -82,7 +82,7 @@ def accuracy_since(history: RunHistory, epoch: int) -> Course | None:
             then=first.rate,
             now=last.rate,
             text=f"{of(first)} → {of(last)}",
-            rose=last.rate > first.rate and differ(history, first, last) < ESTABLISHED,
+            rose=last.rate > first.rate and differ(history, first, last) < statistics.CUSTOMARY,
             fell=first.rate - last.rate > error,
         )
     return _uncounted(history.series("val/acc").finite, epoch)
@@ -112,8 +112,6 @@ def _uncounted(whole: Series, epoch: int, *, errors: bool = False) -> Course | N
     )
 
 
-ESTABLISHED = 0.05
-"""Level of the one comparison that is made: the customary one."""
 SIGMAS = 3.0
 """Standard deviations of the series that a rise of uncounted rates must exceed to be established."""
 

@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
-from lightning_diag.rules.reading import classes
+from lightning_diag.rules.reading import classes, last_rows
 from lightning_diag.words import number
 
 
@@ -69,5 +69,5 @@ def _floor(history: RunHistory, *, sigmoid: bool) -> tuple[float, str]:
 
 def _denies(history: RunHistory) -> bool:
     """Whether a binary model ever answers no at the end: the output of a sigmoid, read as a logit, never does."""
-    rows = next((record.classes for _, record in reversed(history.stage("val")) if record.classes), ())
+    rows = last_rows(history, "val")
     return history.context.task == "binary" and any(row.index == 0 and row.predicted for row in rows)

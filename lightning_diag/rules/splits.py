@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from lightning_diag.findings import Evidence
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.gaps import established, gap
 from lightning_diag.rules.reading import ALPHA, late, loss_scale
 from lightning_diag.words import number, of
 
 
 def harm_of_shift(history: RunHistory, gap_from: float, loss_from: float) -> str:
     """What it costs, as a clause; empty when nothing shows it."""
-    ends = gap(history)
-    apart = gap_interval(history)
-    if ends and apart and apart.low > gap_from:
+    ends = established(history, gap_from)
+    if ends:
         return f"training {of(ends[0])}, validation {of(ends[1])}"
     train = history.series("probe/train_loss").finite or history.series("train/loss").finite
     val = history.series("val/loss").finite
@@ -21,7 +20,7 @@ def harm_of_shift(history: RunHistory, gap_from: float, loss_from: float) -> str
         len(train)
         and len(val)
         and late(val.values) > loss_from * max(late(train.values), 0.1 * (loss_scale(history) or 0.0)) > 0
-        and ends is None
+        and gap(history) is None
     ):
         return f"training loss {number(late(train.values))}, validation loss {number(late(val.values))}"
     return ""

@@ -22,7 +22,7 @@ class TargetMissed(Rule):
     name: ClassVar[str] = "target-missed"
     needs: ClassVar[tuple[str, ...]] = ("target",)
 
-    alpha: float = 0.05
+    alpha: float = statistics.CUSTOMARY
     """Level of the exact binomial test: one planned comparison, the customary level."""
 
     def check(self, history: RunHistory) -> Finding | None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
-from lightning_diag.rules.gaps import gap, gap_interval
+from lightning_diag.rules.gaps import established
 from lightning_diag.rules.sample_size import shown
 from lightning_diag.words import number
 
@@ -34,9 +34,7 @@ class TrainingSetTooSmall(Rule):
         each, what = seen
         if each >= self.per_class:
             return None
-        ends = gap(history)
-        apart = gap_interval(history)
-        harm = ends is not None and apart is not None and apart.low > self.gap
+        harm = established(history, self.gap) is not None
         parameters = history.context.model.trainable
         beside = f", {number(round(parameters / size))} trainable parameters per sample" if parameters else ""
         text = f"{size:,} training samples, {each:.0f} {what}{beside}"

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lightning_diag.history import EpochRecord, Paired, RunHistory, StopSettings
+from lightning_diag.history import Count, EpochRecord, Paired, RunHistory, StopSettings
+from lightning_diag.statistics import binomial
 from lightning_diag.stopping.joint import JointCriterion
 from lightning_diag.stopping.values import Decision, Evaluation
 
@@ -171,8 +172,4 @@ def worsening_p(paired: Paired) -> float | None:
     if paired.loss_delta_mean is not None and paired.loss_delta_sem:
         return 0.5 * math.erfc(paired.loss_delta_mean / paired.loss_delta_sem / math.sqrt(2.0))
     changed = paired.gained + paired.lost
-    if not changed:
-        return None
-    from scipy.stats import binom
-
-    return float(binom.sf(paired.lost - 1, changed, 0.5))
+    return binomial(Count(k=paired.lost, n=changed), 0.5, "greater") if changed else None

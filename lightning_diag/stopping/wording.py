@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lightning_diag.words import percent
+
 FACTS: Mapping[str, str] = {
     "evaluations": "the number of evaluations so far",
     "planned": "the planned length",
@@ -66,14 +68,6 @@ def _most(stalled: bool, weights: Sequence[tuple[str, float]]) -> str:
         if (weight < 0) == stalled and weight:
             return f"; what speaks most {'for stopping' if stalled else 'for going on'}: {FACTS[name]}"
     return ""
-
-
-def percent(p: float) -> str:
-    """A probability as a percentage, with one decimal below ten percent; 0 % and 100 % only when exact."""
-    if p in {0.0, 1.0}:
-        return f"{100 * p:.0f} %"
-    shown = f"{100 * p:.1f}" if p < 0.0995 else f"{100 * p:.0f}"
-    return {"0.0": "< 0.1", "100": "> 99"}.get(shown, shown) + " %"
 
 
 def apart(p: float, limit: float) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_diag.stopping.features import FEATURES
 from lightning_diag.stopping.model import Curve, Outlook, shipped
-from lightning_diag.stopping.wording import FACTS, percent
+from lightning_diag.stopping.wording import FACTS
 
 
 def test_curve():
@@ -41,14 +41,6 @@ def test_shipped_model_is_coherent(model):
 
 def test_every_fact_has_words():
     assert FACTS.keys() == FEATURES.keys()
-
-
-@pytest.mark.parametrize(
-    ("p", "text"),
-    [(0.0, "0 %"), (1.0, "100 %"), (0.0004, "< 0.1 %"), (0.0312, "3.1 %"), (0.425, "42 %"), (0.999, "> 99 %")],
-)
-def test_percent_is_exact_only_when_it_is(p, text):
-    assert percent(p) == text
 
 
 def test_the_model_stays_small():

@@ -77,7 +77,7 @@ def _samples(view: View, rows: list[tuple[str, ...]], columns: tuple[Column, ...
     notes = []
     if view.training_lines and "train acc" in shown:
         notes.append(f"train lines exact and train TER are read from a sample: in the last epoch {view.training_lines}")
-    count = next((c for r in reversed(view.history.epochs) if (c := view.probe(r))), None)
+    count = next(reversed(list(view.probe.values())), None)
     if count is not None and "train acc (eval mode)" in shown:
         size = view.history.context.data.train.size
         whole = f" of {size:,}" if size and size >= count.n and view.history.context.task != "dense" else ""
@@ -168,7 +168,9 @@ def _cell(view: View, record: EpochRecord, column: str) -> str:
     signal = _SIGNALS.get(column, column.replace(" ", "/"))
     value = record.values.get(signal)
     if column == "train acc (eval mode)":
-        return (with_interval(view.probe(record)) if independent(view.history) else "") or shown(signal, value)
+        return (with_interval(view.probe.get(record.epoch)) if independent(view.history) else "") or shown(
+            signal, value
+        )
     if column.endswith(" acc"):
         count = view.count(record, signal)
         whole = column == "train acc" and not view.training_lines  # of a sample the interval is wide and says so

@@ -9,13 +9,9 @@ from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
 from lightning_diag.rules.independence import UNKNOWN, as_samples, independent, samples
-from lightning_diag.statistics import best_of_bias, binomial, corrected
+from lightning_diag.statistics import CUSTOMARY, best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
 from lightning_diag.words import points, title
-
-ESTABLISHED = 0.05
-"""Error rate of a single comparison in this table; the usual one, and it is printed beside each statement."""
-
 
 VOID = {
     "LD608": "The validation labels are wrong (LD608): these rates do not say how good the model is, nor which epoch is best.",
@@ -120,7 +116,7 @@ def _against_target(view: View, count: Count | None, value: float, looks: int = 
     if count is None or count.n == 0:
         return "missed"
     p = binomial(count, target.value, "less")
-    if p < ESTABLISHED:
+    if p < CUSTOMARY:
         return f"below the target, established ({p_text(p)})"
     return f"below the target, which is not ruled out ({p_text(p)})"
 
@@ -131,7 +127,7 @@ def _reached(target: Target, value: float) -> bool:
 
 def _reached_text(count: Count, target: Target, looks: int) -> str:
     p = corrected(binomial(count, target.value, "greater"), looks)
-    how = "above it is established" if p < ESTABLISHED else "above it is not established"
+    how = "above it is established" if p < CUSTOMARY else "above it is not established"
     chosen = f" as the best of {looks} evaluations" if looks > 1 else ""
     return f"reached; a true rate {how} ({p_text(p)}{chosen})"
 
@@ -141,9 +137,9 @@ def _against_best(view: View) -> str:
     found = fall(view.history) if view.metric[0] == "val/acc" else None
     if found is None:
         return ""
-    if found.p_value >= ESTABLISHED and view.diagnosis.not_established:  # that section has the test and its numbers
+    if found.p_value >= CUSTOMARY and view.diagnosis.not_established:  # that section has the test and its numbers
         return f"{numbers.points(found.now.rate - found.then.rate)} against epoch {found.epoch}: not established ({p_text(found.p_value)})"
-    word = "established" if found.p_value < ESTABLISHED else "not established"
+    word = "established" if found.p_value < CUSTOMARY else "not established"
     how = f"paired: {found.paired.lost} lost, {found.paired.gained} gained" if found.paired else "Fisher's exact test"
     lost = numbers.points(found.now.rate - found.then.rate)
     return f"{lost} against epoch {found.epoch}: {word} ({found.chance}, {how})"

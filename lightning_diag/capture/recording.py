@@ -46,7 +46,7 @@ class Recording:
         self.log.open(module_names(self._module) if close else None, copying=state.copying)
         if close:
             self.undo.append(self.tapper.leave)
-            self.tapper.enter()
+            self.tapper.enter(leaves.values())
         elif state.plan is not None and state.plan.parts:
             self.undo.append(self.tapper.leave)
             self.tapper.enter_named(state.plan.parts)

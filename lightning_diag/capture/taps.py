@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_diag.capture.calls import sample_of
+from lightning_diag.capture.holding import Holding
 from lightning_diag.capture.values import readable, same
 from lightning_diag.capture.wrapping import CallWrapper
 
@@ -22,7 +23,7 @@ FORWARD = ""
 
 @dataclass(slots=True)
 class Visit:
-    """One pass through a tapped module. Lives no longer than the step.
+    """One pass through a tapped module. Lives no longer than the step; of a large step part of it less (:mod:`.holding`).
 
     Attributes:
         name: dotted name of the submodule; empty for the module's own ``forward``.
@@ -65,14 +66,16 @@ class Tapper:
     visits: list[Visit] = field(default_factory=list)
     fault: Exception | None = None
     close: bool = False
+    _holding: Holding = field(default_factory=Holding)
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _turns: dict[str, int] = field(default_factory=dict)
     _found: dict[frozenset[str], list[tuple[str, nn.Module]]] = field(default_factory=dict)
     _wrappers: dict[str, CallWrapper] = field(default_factory=dict)
 
-    def enter(self) -> None:
-        """Tap every part, for a step that is looked at closely."""
+    def enter(self, batch: Iterable[Tensor]) -> None:
+        """Tap every part, for a step with ``batch`` that is looked at closely."""
         self.visits, self._turns, self.close = [], {}, True
+        self._holding.begin(batch)
         for name, part in parts(self.module):
             self._undo.append(self._tap(name, part))
 
@@ -88,6 +91,7 @@ class Tapper:
         """Remove all taps."""
         while self._undo:
             self._undo.pop()()
+        self._holding.end()
 
     def clear(self) -> None:
         """Drop all references to tensors."""
@@ -130,6 +134,8 @@ class Tapper:
                 if self.close and isinstance(output, Tensor) and readable(output):
                     visit.sample = sample_of(output).clone()
                 self.visits.append(visit)
+                if self.close:
+                    self._holding.add(visit)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self.fault = self.fault or fault
 

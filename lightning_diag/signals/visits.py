@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from lightning_diag.signals.inputs import leaves
 
 Change = Callable[[Tensor], Tensor]
 MOST_ELEMENTS = 2**24
-"""Larger inputs are not kept (64 MiB in float32)."""
+"""Larger inputs are not kept (64 MiB in float32); nor is more of one step."""
+LAST = 4
+"""So many of the latest passes are kept whatever their size: the outermost part comes last."""
 
 
 @dataclass(slots=True)
@@ -77,15 +80,27 @@ class VisitWatch:
 
     def __init__(self, module: nn.Module, only: str | None = None) -> None:
         self.visits: list[Visit] = []
+        self._sizes: list[int] = []
+        self._searching = only is None
         parts = dict(outside_parts(module))
         chosen = parts if only is None else {only: parts[only]} if only in parts else {}
         self._handles = [p.register_forward_hook(self._hook(n), with_kwargs=True) for n, p in chosen.items()]
 
     def _hook(self, name: str) -> Callable[..., None]:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            self.visits.append(Visit(name, args, kwargs, output))
+            with contextlib.suppress(Exception):  # a pass that cannot be looked at is none that can be run again
+                self._add(Visit(name, args, kwargs, output))
 
         return note
+
+    def _add(self, visit: Visit) -> None:
+        """Keep a pass that may be run again; activations in between would be kept from being freed."""
+        if self._searching and not usable(visit):
+            return
+        self.visits.append(visit)
+        self._sizes.append(_size(list(leaves([*visit.args, *visit.kwargs.values(), _opened(visit.output)]))))
+        while len(self.visits) > LAST and sum(self._sizes) > MOST_ELEMENTS:
+            del self.visits[0], self._sizes[0]
 
     def remove(self) -> list[Visit]:
         """Take the hooks away; the visits in the order in which they ended."""

@@ -103,3 +103,10 @@ def test_the_best_of_several_evaluations_of_one_epoch_is_that_one():
     history = RunHistory(epochs=records)
     assert history.best_record() is records[1]
     assert [w[:1] for w in statuses(View(history=history, diagnosis=Diagnosis(verdict="")))][1] == ("best",)
+
+
+def test_a_rise_of_less_than_a_hundredth_is_no_drop():
+    """Three values hardly tell their own noise."""
+    epochs = tuple(EpochRecord(epoch=i, values={"val/loss": loss}) for i, loss in enumerate([0.770, 0.770, 0.771]))
+    found = statuses(View(history=RunHistory(epochs=epochs), diagnosis=Diagnosis(verdict="")))
+    assert [words[0] for words in found[1:]] == ["level", "level"]

@@ -17,6 +17,8 @@ SIGMAS = 3.0
 """A fall from the evaluation before counts as a drop beyond three standard errors: by chance once in about 700."""
 LEVEL = 1.0
 """Standard errors below the best so far that are still called level: what two evaluations of one model differ by."""
+NEGLIGIBLE = 0.01
+"""Rise of a loss, as a share of it, that is no drop however smooth the curve is."""
 
 ENDINGS = {
     "finished": "final",
@@ -145,7 +147,7 @@ def _below(value: float, count: Count | None, other: float, of: Count | None, si
 
     Of counts with the four added answers of Agresti and Caffo (2000), without which the error is too small near 0 and 1.
     """
-    error = spread
+    error = max(spread, NEGLIGIBLE * abs(other) / SIGMAS) if math.isfinite(other) else spread
     if count is not None and of is not None and count.n and of.n:
         pooled = (count.k + of.k + 2) / (
             count.n + of.n + 4

@@ -38,7 +38,8 @@ class Finding:
 
     Attributes:
         code: ``LDxxx``; name: the sickness in words (kebab-case), never the cure.
-        severity: the cost if it is true. confidence: probability in (0, 1] that it is true, computed from the test.
+        severity: the cost if it is true. confidence: probability in (0, 1] that it is true, by the kind of
+            its evidence (``docs/statistics.md`` lists the steps).
         claim: how far the data carry it.
         scope: ``run``, ``train``, ``val``, ``class``, ``ctc``, ``data``, ``weights`` ...
         title: short heading with the key number; summary: one sentence with numbers.

@@ -204,7 +204,7 @@ def _fills(line: str, situation: Situation) -> int:
         stand_ins = _stand_ins(_shell(situation.names, loaded), situation)
         for call in line.split("; "):
             # The text was built above from fixed parts and repr() of names, and sees nothing but stand-ins.
-            eval(call, {"__builtins__": {"zip": zip}}, stand_ins)  # noqa: S307
+            eval(call, {"__builtins__": {"zip": zip}}, stand_ins)  # noqa: S307  (a line that we wrote)
     except Exception:  # noqa: BLE001  (a line that does not work is not shown)
         return 0
     path = situation.root + "." if situation.root else ""

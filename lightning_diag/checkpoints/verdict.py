@@ -8,6 +8,7 @@ from lightning_diag.checkpoints.comparison import Comparison, Row
 from lightning_diag.checkpoints.names import blocks_of, parent
 from lightning_diag.checkpoints.unrelated import explain_unrelated, is_unrelated
 from lightning_diag.history import BlockShare
+from lightning_diag.words import number
 
 LOADED = "loaded"
 PARTLY = "partly loaded"
@@ -181,7 +182,7 @@ def explain(verdict: str, comparison: Comparison, module: str, *, untrained: boo
 
 def _numbers(comparison: Comparison) -> str:
     parts = [f"names align {percent(min(1.0, comparison.aligned))}"]
-    parts += [f"cosine {round(c, 2) + 0.0:.2f}" for c in [comparison.distance.cosine] if c is not None]
+    parts += [f"cosine {number(round(c, 3) + 0.0)}" for c in [comparison.distance.cosine] if c is not None]
     parts += [f"relative L2 {gap:.2g}" for gap in [comparison.distance.relative_l2] if gap]
     return ", ".join(parts)
 

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DiagError as error:
         return _fail(str(error))
     except ImportError as error:
-        return _fail(f"{error}. Install what this command needs: pip install 'lightning-diag[cli,plots,readers]'")
+        return _fail(f"{error}. Install what this command needs: pip install 'lightning-diag[demo,readers]'")
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except KeyboardInterrupt:

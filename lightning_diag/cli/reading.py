@@ -55,7 +55,7 @@ def read(options: argparse.Namespace) -> tuple[RunHistory, ReadReport, Place]:
     place = find_log(options.path)
     size = place.path.stat().st_size if place.path.is_file() else 0
     if size > SLOW and sys.stderr.isatty():
-        print(f"reading {place} ({size >> 20} MiB)", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"reading {place} ({size >> 20} MiB)", file=sys.stderr, flush=True)  # noqa: T201  (a command line prints)
     history, report = read_place(place, told(options), options.path)
     return history, report, place
 
@@ -151,7 +151,7 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
         if sys.stderr.isatty() and now - start > 1 and (now - shown > 0.2 or i == len(items)):
             shown = now
             end = "\n" if i == len(items) else ""
-            print(f"\r{label} {i}/{len(items)}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+            print(f"\r{label} {i}/{len(items)}", end=end, file=sys.stderr, flush=True)  # noqa: T201  (a command line prints)
 
 
 def say(text: str = "") -> None:

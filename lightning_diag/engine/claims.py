@@ -72,8 +72,8 @@ def _enough(found: Fall) -> str:
     level = statistics.before_correction(statistics.CUSTOMARY, found.looks)
     about = statistics.rounded_up(statistics.samples_needed(first, second, level))
     return (
-        f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples (a difference of "
-        f"{points(first - second)}, power 80 %{_after_choice(found)})"
+        f"to tell {percent(first)} from {percent(second)} unpaired you need about {about:,} samples "
+        f"(power 80 %{_after_choice(found)})"
     )
 
 

@@ -58,7 +58,7 @@ def _healthy(
 def _best_text(history: RunHistory) -> str:
     counted = best(history)
     if counted and history.context.task == "ctc":
-        return f"{of(counted[1])} validation lines were decoded without an error in epoch {counted[0]}; "
+        return f"{of(counted[1])} of the validation lines were decoded without an error in epoch {counted[0]}; "
     if counted:
         return f"validation reached {of(counted[1])} in epoch {counted[0]}; "
     monitored = history.monitored()

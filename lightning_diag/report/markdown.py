@@ -60,4 +60,4 @@ def _sections(title: str, sections: tuple[Section, ...]) -> str:
 
 # A notebook asks a value how it looks. The values themselves know no report, so this layer tells them.
 setattr(Finding, "_repr_markdown_", finding_markdown)  # noqa: B010  (mypy allows no new attribute by assignment)
-setattr(RunHistory, "_repr_markdown_", history_markdown)  # noqa: B010
+setattr(RunHistory, "_repr_markdown_", history_markdown)  # noqa: B010  (as above)

@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.class_mix import balancing
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.rules.reading import ALPHA, last_rows
@@ -64,7 +65,7 @@ class ClassImbalance(Rule):
             why="Accuracy weighs classes by their size and hides what happens to the rare ones.",
             actions=(
                 "judge by balanced accuracy (val/balanced_acc)",
-                "class weights in the loss or a balanced sampler",
+                balancing(history),
                 "more samples of the rare classes",
             ),
             next_test="train with class weights 1 / count: recall of the rare classes rises if imbalance is the reason",

@@ -12,6 +12,13 @@ from collections.abc import Sequence
 from lightning_diag.history import ClassRows, Count, RunHistory
 from lightning_diag.rules.reading import ALPHA, cells, class_counts
 
+
+def balancing(history: RunHistory) -> str:
+    """What to advise against classes of unequal size: a sampler only where none draws by weight already."""
+    weights = "class weights in the loss"
+    return weights if history.context.data.train.redrawn else f"{weights} or a balanced sampler"
+
+
 MIX = (
     "training draws the classes in other shares than validation holds them, which alone can put validation ahead by as "
     "much, and recalls by class were not recorded in both"

@@ -10,6 +10,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import ClassRow, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.class_mix import balancing
 from lightning_diag.rules.independence import claim, independent, positions
 from lightning_diag.rules.reading import ALPHA, NO_ANSWERS, last_rows
 from lightning_diag.words import listed, p
@@ -62,7 +63,7 @@ class ClassNeverPredicted(Rule):
             why="The model cannot give this answer; accuracy hides it when the class is rare.",
             actions=(
                 "count the class in the training set",
-                "class weights or a balanced sampler",
+                balancing(history),
                 "check the label map of this class",
             ),
             next_test="show the model 10 training samples of the class: never predicted there either means that it was never learned",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag.findings import Evidence, Finding
+from lightning_diag.findings import Claim, Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.ctc_common import Look, above, check_advice, check_evidence, checks, codes, facts, held
@@ -37,7 +37,8 @@ class CTCDecoder(Rule):
                 f"The loss uses blank={known.blank}, the decoder blank={known.decoder_blank}.",
                 check_evidence(other),
                 check_advice(other),
-                0.97,
+                confidence=0.97,
+                claim="established",
             )
         last = held(history, self._contradicts, self.patience)
         if last is None:
@@ -47,18 +48,21 @@ class CTCDecoder(Rule):
             f"The loss is {number(ratio)} of the trivial loss, and {percent(errors)} of the tokens are decoded wrongly.",
             (*last.shown("loss_ratio", "loss {} of the trivial loss"), *last.shown("ter", "token error rate {}", 0.1)),
             ("use one blank index, one vocabulary and one set of lengths for loss and decoder",),
-            0.7,
+            confidence=0.7,
+            claim="likely",
         )
 
     def _contradicts(self, look: Look, _before: Look | None) -> bool:
         ratio = look.either("loss_ratio")
         return ratio is not None and 0 <= ratio < self.loss and above(look.either("ter"), self.errors)
 
-    def _found(self, text: str, evidence: tuple[Evidence, ...], advice: tuple[str, ...], confidence: float) -> Finding:
+    def _found(
+        self, text: str, evidence: tuple[Evidence, ...], advice: tuple[str, ...], *, confidence: float, claim: Claim
+    ) -> Finding:
         return self.finding(
             severity="error",
             confidence=confidence,
-            claim="established" if confidence > 0.9 else "likely",
+            claim=claim,
             title="The decoder does not follow the loss",
             summary=text,
             evidence=evidence,

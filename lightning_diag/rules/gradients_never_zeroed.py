@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lightning_diag.findings import Evidence, Finding
+from lightning_diag.findings import Claim, Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
@@ -38,7 +38,9 @@ class GradientsNeverZeroed(Rule):
                     history,
                     f"{kept.k} of {kept.n} sampled steps began with the gradient of an earlier step",
                     kept.rate,
-                    0.99,
+                    signal="optim.gradients_kept",
+                    confidence=0.99,
+                    claim="established",
                 )
                 if kept.n and kept.rate > self.kept
                 else None
@@ -53,21 +55,25 @@ class GradientsNeverZeroed(Rule):
             history,
             f"consecutive gradients are nearly parallel (cosine {number(cosine.values[0])}) and grow {number(growth)} times",
             cosine.values[0],
-            0.85,
+            signal="grad/cosine",
+            confidence=0.85,
+            claim="likely",
         )
 
-    def _found(self, history: RunHistory, text: str, observed: float, confidence: float) -> Finding:
+    def _found(
+        self, history: RunHistory, text: str, observed: float, *, signal: str, confidence: float, claim: Claim
+    ) -> Finding:
         norm = history.series("grad/norm").finite
         more = (seen(history, "grad/norm", "gradient norm"),) if len(norm) else ()
         return self.finding(
             severity="error",
             confidence=confidence,
-            claim="established" if confidence > 0.9 else "likely",
+            claim=claim,
             title="Gradients are never set to zero",
             summary=f"Gradients accumulate over steps: {text}.",
             evidence=(
                 Evidence(
-                    signal="optim.gradients_kept" if confidence > 0.9 else "grad/cosine",
+                    signal=signal,
                     text=text,
                     observed=observed,
                     expected=0.0,

@@ -55,7 +55,11 @@ class LabelNoise(Rule):
         worst = max(ahead, key=lambda row: row.lead.low)
         epoch, val, lead = worst.epoch, worst.val, worst.lead
         behind = f"{100 * lead.low:.0f}–{100 * lead.high:.0f} points behind"
-        text = f"validation is {of(val)} right in epoch {epoch} and training {worst.training} {training_measure(history)}, {behind}; it is behind in {len(ahead)} of {looked} evaluations"
+        until = " up to the lowest validation loss" if looked < len(counts(history, "val")) else ""
+        text = (
+            f"validation is {of(val)} right in epoch {epoch} and training {worst.training} {training_measure(history)}, "
+            f"{behind}; it is behind in {len(ahead)} of {looked} evaluations{until}"
+        )
         train = worst.weighed or worst.train
         return self.finding(
             severity="error",

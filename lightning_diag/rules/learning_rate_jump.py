@@ -46,14 +46,17 @@ class LearningRateJump(Rule):
             raise CannotTellError("the loss jumped with the learning rate in the last epoch so far, and may come back")
         epoch, low, high, factor = climb.epoch, climb.low, climb.high, climb.high / climb.low
         back = f", and its lowest value since is {number(min(later))} against {number(before)} before" if later else ""
-        text = f"the learning rate rose from {number(low)} to {number(high)} ({number(factor)} times) in epoch {epoch}, and the loss to {number(worse)} times its value{back}"
+        rose = (
+            f"from {number(low)} to {number(high)} ({number(factor)} times) in epoch {epoch}, "
+            f"and the loss rose to {number(worse)} times its value{back}"
+        )
         return self.finding(
             severity="error",
             confidence=0.93,
             claim="likely",
             title=f"The learning rate jumped {number(factor)} times in epoch {epoch}",
-            summary=f"The learning rate jumped up during the run: {text}.",
-            evidence=(Evidence(signal="lr", text=text, epoch=epoch, observed=high, expected=low),),
+            summary=f"The learning rate jumped during the run {rose}.",
+            evidence=(Evidence(signal="lr", text=f"learning rate {rose}", epoch=epoch, observed=high, expected=low),),
             why="What was learned with small steps is undone by large ones.",
             actions=(
                 *(come_back(history, epoch) if at_resume or resumed is None else ()),

@@ -49,9 +49,13 @@ class Underfitting(Rule):
         return self._found(history, train, val)
 
     def _few_errors(self, history: RunHistory) -> bool:
-        """For CTC, where whole lines are counted: few wrong tokens spoil many long lines."""
-        errors = history.series("ctc/train/ter").finite
-        return bool(len(errors)) and late(errors.values) < self.error
+        """For CTC, where whole lines are counted: few wrong tokens spoil many long lines.
+
+        A loss that left as little of the trivial one says that what the loss teaches was fitted; what it does not teach
+        (lines without a path) is no lack of capacity.
+        """
+        both = (history.series(f"ctc/train/{name}").finite for name in ("ter", "loss_ratio"))
+        return any(len(left) and late(left.values) < self.error for left in both)
 
     def _training(self, history: RunHistory) -> Count | None:
         """Training accuracy: the running one, which rests on all samples, unless eval mode is established to be better."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning_diag.engine import diagnose
 from lightning_diag.findings import SEVERITIES
+from lightning_diag.report import render_markdown
 from lightning_diag.report.sections import SECTIONS
 from lightning_diag.report.sections.status import ENDINGS, EVENTS
+from tests.seeds import seed1
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reading.md").read_text(encoding="utf-8")
+
+
+def test_the_first_page_quotes_a_verdict_that_a_report_prints():
+    run = seed1()
+    verdict = render_markdown(run, diagnose(run)).split("\n\n")[1]
+    lines = (DOCS / "index.md").read_text(encoding="utf-8").splitlines()
+    assert " ".join(line[2:] for line in lines if line.startswith("> ")) == verdict
 
 
 def test_every_status_word_is_explained():

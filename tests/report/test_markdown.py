@@ -18,7 +18,7 @@ CASES = {
     "healthy": (runs.healthy, runs.healthy_diagnosis),
 }
 ORDER = [
-    "What went wrong, most likely first", "What is not established", "Epochs", "Classes", "Groups", "Most confused",
+    "What went wrong, most important first", "What is not established", "Epochs", "Classes", "Groups", "Most confused",
     "Sample predictions", "Learning rate", "Stopping", "Data", "Pretrained weights", "CTC", "Plan of action",
     "Checked and clear", "Not checked, because", "Configuration and thresholds",
 ]  # fmt: skip

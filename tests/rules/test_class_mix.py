@@ -89,3 +89,13 @@ def test_shares_of_random_splits_are_the_same() -> None:
     skewed = history(train={"class_counts": (900, 100), "drawn_counts": (500, 500)}, val={"class_counts": (450, 50)})
     assert mix_apart(skewed) == pytest.approx(0.4)
     assert mix_apart(history({"train/loss": [1.0]})) == 0.0
+
+
+def test_a_run_that_draws_by_weight_is_not_told_to():
+    rows = {"val": [(900, 960, 890), (100, 40, 30)]}
+    plain, drawn = (
+        diagnose(history(rows=rows, task="binary", classes=2, train={"class_counts": (9000, 1000), **more}))
+        for more in ({}, {"sampler": "WeightedRandomSampler", "replacement": True})
+    )
+    assert "class weights in the loss or a balanced sampler" in plain.finding("LD303").actions
+    assert "class weights in the loss" in drawn.finding("LD303").actions

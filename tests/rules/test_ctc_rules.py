@@ -221,3 +221,19 @@ def test_what_is_seen_in_the_warm_up_needs_no_action():
     diagnosis = diagnose(flat(0.98, series=falling))
     assert {f.code: f.severity for f in diagnosis.findings}["LD115"] == "info"
     assert not diagnosis.causes
+
+
+@pytest.mark.parametrize(("ratio", "found"), [(0.4, True), (0.05, False)])
+def test_lines_that_the_loss_does_not_teach_are_no_underfitting(ratio, found):
+    """A loss that left nothing of the trivial one was fitted; the lines that are wrong all the same were never taught."""
+    run = history(
+        {
+            "train/loss": [2.6, *[2.6 * ratio] * 9],
+            "ctc/train/loss_ratio": [1.0, *[ratio] * 9],
+            "ctc/train/ter": [1.0, *[0.4] * 9],
+        },
+        counts={"train": [(30 * min(i, 2), 240) for i in range(10)]},
+        task="ctc",
+        stop=StopFacts(status="finished"),
+    )
+    assert (diagnose(run).finding("LD204") is not None) is found

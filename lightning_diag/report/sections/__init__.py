@@ -24,7 +24,7 @@ Builder = Callable[[View], tuple[Block, ...]]
 SECTIONS: tuple[tuple[str, str, Builder], ...] = (
     ("result", "Where it started, got to and ended", result),
     ("curves", "Curves", curves),
-    ("causes", "What went wrong, most likely first", ranked_causes),
+    ("causes", "What went wrong, most important first", ranked_causes),
     ("not_established", "What is not established", not_established),
     ("epochs", "Epochs", epochs),
     ("classes", "Classes", classes),

@@ -19,7 +19,7 @@ _WORDS = re.compile(r"[^\w%./]+")
 
 
 def ranked_causes(view: View) -> tuple[Block, ...]:
-    """One block per cause, most likely first; a healthy run only has the list of things to know."""
+    """One block per cause, most important first; a healthy run only has the list of things to know."""
     causes = view.diagnosis.causes
     blocks: list[Block] = [cause(finding, rank, view) for rank, finding in enumerate(causes, 1)]
     known = [f for f in view.diagnosis.findings if f not in causes and _root(f, view) not in causes]

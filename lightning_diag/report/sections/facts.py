@@ -114,7 +114,9 @@ def _relations(view: View) -> list[str]:
     return [
         per_sample,
         _overlap(facts),
-        near if facts.near_overlap is not None and facts.near_overlap.n else "",
+        near
+        if facts.near_overlap and facts.near_overlap.n and facts.near_overlap != facts.overlap
+        else "",  # copies are near, too
         _repeats(facts),
         _shift(view),
         _padding(view),

@@ -41,7 +41,7 @@ SAME = frozenset({"level", "lower"})
 MEANINGS = {
     "improving": "better than every epoch before",
     "level": "not better than the best so far, and within one standard error of it",
-    "lower": "worse than the best so far by more than one standard error, which chance alone often does; no drop",
+    "lower": "worse than the best so far by more than one standard error; no drop",
     "drop": f"worse than the evaluation before by more than {SIGMAS:.0f} standard errors",
     "recovering": "better than the evaluation before, after a drop",
     "overfitting": "validation loss above its lowest while training still improves",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -100,6 +100,23 @@ ENTRIES: tuple[LossEntry, ...] = (
 """Private names of torch (2.6 to 2.13): each is checked to exist before it is patched, see :mod:`.interception`."""
 
 
+class Gone:
+    """What is known of a tensor that was let go."""
+
+    __slots__ = ("_floating", "shape")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape, self._floating = tensor.shape, tensor.is_floating_point()
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def is_floating_point(self) -> bool:
+        """Whether it held fractions."""
+        return self._floating
+
+
 @dataclass(slots=True)
 class LossCall:
     """One recorded call. It holds the step's own tensors and lives no longer than the step.
@@ -113,6 +130,7 @@ class LossCall:
         versions: in-place counters of ``preds`` and ``target`` at the call; None in inference mode.
         sample: some values of ``preds`` at the call, while calibrating in inference mode; else None.
         name: what the user's code calls it, while calibrating; else empty.
+        gone: whether the tensors were let go: only what tells the signature of the step is left.
     """
 
     entry: LossEntry
@@ -125,6 +143,12 @@ class LossCall:
     versions: tuple[int, int] | None
     name: str = ""
     sample: Tensor | None = None
+    gone: bool = False
+
+    def let_go(self) -> None:
+        """Hold no tensor any longer."""
+        self.preds, self.target = cast("Tensor", Gone(self.preds)), cast("Tensor", Gone(self.target))
+        self.result, self.args, self.kwargs, self.gone = self.preds, (), {}, True
 
     @property
     def options(self) -> dict[str, Any]:

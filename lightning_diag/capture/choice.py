@@ -24,7 +24,7 @@ class Choice:
 
     Attributes:
         signature: of the step.
-        order: indices of the calls to read; the first is the pair, the others go to ``Observation.others``.
+        order: indices of the calls; the first is the pair, in a loop all are.
         task: task to give to the pair where the values showed another than the shapes; None keeps it.
         one_hot: the target is one-hot and is read as classes.
         loop: the pairs are positions of one sequence and are joined.
@@ -75,11 +75,11 @@ def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observatio
     Raises:
         Rejected: when this step's tensors do not fit.
     """
+    order = [i for i in choice.order if not calls[i].gone] if choice.loop else choice.order[:1]
     pairs = [
-        read(calls[i], reverse=i in choice.reverse and not reversed_arguments(calls[i]), batch_size=size)
-        for i in choice.order
+        read(calls[i], reverse=i in choice.reverse and not reversed_arguments(calls[i]), batch_size=size) for i in order
     ]
-    for index, pair in zip(choice.order, pairs, strict=True):
+    for index, pair in zip(order, pairs, strict=True):
         pair.head = choice.names.get(index, "")
     first = _joined(pairs) if choice.loop else pairs[0]
     if choice.one_hot:
@@ -88,8 +88,6 @@ def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observatio
             first.by_element, first.weight = True, None
     if choice.task is not None:
         first.task = choice.task
-    if len(pairs) > 1 and not choice.loop:
-        first.others = tuple(pairs[1:])
     if choice.reason:
         first.source = f"{first.source} ({choice.reason})"
     return first

@@ -103,6 +103,13 @@ class Choices:
         """Whether one of several heads was chosen before training had decided."""
         return not self.training and self.shared.trained != self._trained and bool(self.heads or self.doubtful)
 
+    @property
+    def needed(self) -> frozenset[int] | None:
+        """Which calls of a step are read, if it is a known one; None for a loop, and while no step is known."""
+        if not self.known or any(choice.loop for choice in self.known.values()):
+            return None
+        return frozenset(choice.order[0] for choice in self.known.values())
+
     def looked(self) -> None:
         """A step was looked at closely."""
         self._patience -= 1

@@ -83,6 +83,8 @@ def _readable(calls: list[LossCall], context: Context) -> tuple[list[Candidate],
     reasons: list[str] = []
     size = batch_size(context.batch)
     for index, call in enumerate(calls):
+        if call.gone:
+            continue
         seen = _try(call, size, reverse=call.entry.name in context.reversed_sites)
         if isinstance(seen, str):
             reasons.append(f"{call.entry.name}: {seen}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from threading import get_ident
 from types import ModuleType
@@ -31,6 +31,10 @@ MAX_CALLS = 64
 MOST_CALLS = 1024
 MOST_SCORES = 2**24
 """Beyond that, calls and scores (64 MiB in float32): a decoder loop fits, an endless one cannot fill the memory."""
+HELD_SCORES = 2**26
+"""Scores (256 MiB in float32) from which on the calls of a loop are let go: one in chunks was written to save memory."""
+HELD_CALLS = 8
+"""Calls that are held whatever their size while calibrating: there are not as many heads as that."""
 
 
 class CallLog:
@@ -38,14 +42,16 @@ class CallLog:
 
     Attributes:
         calls: recorded calls in order, at most :data:`MAX_CALLS`, or :data:`MOST_CALLS` small ones.
-        dropped: calls beyond that.
+        dropped: calls beyond that, and those of a loop that are too large to be held.
         fault: first error of our own while recording, kept for the report; the step never sees it.
         traced: calls seen only while a compiler traced them (their tensors hold no data).
         modules: names of the submodules by ``id``, to name heads while calibrating; None in the steady state.
         copying: whether predictions are copied at the call, for a step that overwrites them later.
+        needed: which calls are read, where the others are let go at once; None where all may be, within a bound.
+        least: calls that are held whatever that bound.
     """
 
-    __slots__ = ("_thread", "calls", "copying", "dropped", "fault", "modules", "traced")
+    __slots__ = ("_scores", "_thread", "calls", "copying", "dropped", "fault", "least", "modules", "needed", "traced")
 
     def __init__(self) -> None:
         self.calls: list[LossCall] = []
@@ -54,12 +60,22 @@ class CallLog:
         self.traced = 0
         self.modules: Mapping[int, str] | None = None
         self.copying = False
-        self._thread = 0
+        self.needed: Container[int] | None = None
+        self.least = HELD_CALLS
+        self._thread = self._scores = 0
 
-    def open(self, modules: Mapping[int, str] | None = None, *, copying: bool = False) -> None:
-        """Begin a step on this thread; see :attr:`modules` and :attr:`copying`."""
-        self.dropped = self.traced = 0
-        self.modules, self.copying = modules, copying
+    def open(
+        self,
+        modules: Mapping[int, str] | None = None,
+        *,
+        copying: bool = False,
+        needed: Container[int] | None = None,
+        least: int = HELD_CALLS,
+    ) -> None:
+        """Begin a step on this thread; see the attributes."""
+        self.dropped = self.traced = self._scores = 0
+        self.modules, self.copying, self.needed = modules, copying, needed
+        self.least = least
         self._thread = get_ident()
 
     def clear(self) -> None:
@@ -80,7 +96,9 @@ class CallLog:
                     if len(self.calls) >= MAX_CALLS and self._is_full(call):
                         self.dropped += 1
                         return
-                    if self.modules is not None or self.copying:
+                    if self._lets_go(call):
+                        call.let_go()
+                    elif self.modules is not None or self.copying:
                         self._look_closer(call)
                     self.calls.append(call)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
@@ -88,6 +106,17 @@ class CallLog:
 
     def _is_full(self, call: LossCall) -> bool:
         return len(self.calls) >= MOST_CALLS or len(self.calls) * call.preds.numel() > MOST_SCORES
+
+    def _lets_go(self, call: LossCall) -> bool:
+        """Whether nobody will read the tensors of this call, or it is one of too many to be held."""
+        at = len(self.calls)
+        if self.needed is not None:
+            return at not in self.needed
+        if at >= self.least and self._scores > HELD_SCORES:
+            self.dropped += 1
+            return True
+        self._scores += call.preds.numel()
+        return False
 
     def _look_closer(self, call: LossCall) -> None:
         if self.modules is not None:

@@ -31,8 +31,8 @@ class Observation:
             * ``multilabel``: (N, C) or (N, C, d1, ...) with a target of the same shape in {0, 1}.
             * ``soft``: target of the same shape as ``preds`` with fractions along ``class_dim`` (label smoothing,
               distillation); its largest entry counts as the class.
-            * ``mixup``: one ``preds`` compared with several targets; ``target`` is that of the first call, the rest
-              are in ``others``. Not to be counted as accuracy.
+            * ``mixup``: one ``preds`` compared with several targets; ``target`` is that of the first call.
+              Not to be counted as accuracy.
             * ``ctc``: ``preds`` (T, N, C) or (T, C) log-probabilities, ``target`` (N, S) padded or concatenated.
             * ``regression``: values against values; only the loss is used.
             * ``other``: a loss against targets that are no labels (a reconstruction, in-batch contrastive positions, the
@@ -53,7 +53,6 @@ class Observation:
         loss: what the loss call returned; None where the pair does not come from a loss call.
         source: where the pair comes from, as shown in the report, e.g. ``loss call cross_entropy``.
         head: name of the head, loss module or variable; empty when the step has only one.
-        others: further pairs of the same step that were not chosen, in order.
         by_element: the loss is a binary cross entropy of each class against the rest, though one class is right.
         returned: whether ``loss`` is known to be what the step returned.
         partial: whether some loss calls of the step were too many to be kept: the pair is not whole.
@@ -77,7 +76,6 @@ class Observation:
     loss: Tensor | None = None
     source: str = ""
     head: str = ""
-    others: tuple[Observation, ...] = field(default=(), repr=False)
     by_element: bool = False
     returned: bool = False
     partial: bool = False

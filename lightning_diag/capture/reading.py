@@ -70,7 +70,7 @@ def read_or_none(call: LossCall) -> Observation | None:
 
 def reversed_arguments(call: LossCall) -> bool:
     """In training the prediction requires grad and the target does not: the opposite means exchanged arguments."""
-    return call.graph and call.target.requires_grad and not call.preds.requires_grad
+    return not call.gone and call.graph and call.target.requires_grad and not call.preds.requires_grad
 
 
 def _classes(call: LossCall, preds: Tensor, target: Tensor, batch_size: int | None) -> Observation:

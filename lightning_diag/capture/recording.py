@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from lightning_diag.capture.batch import Path
-from lightning_diag.capture.interception import CallLog, Mode, Patch
+from lightning_diag.capture.interception import HELD_CALLS, MOST_CALLS, CallLog, Mode, Patch
 from lightning_diag.capture.names import module_names
 from lightning_diag.capture.stage import Stage
 from lightning_diag.capture.taps import Tapper
 from lightning_diag.capture.usage import Usage
+
+ALL = range(MOST_CALLS)
+"""The calls that an extractor may ask for."""
 
 
 class Recording:
@@ -37,13 +40,16 @@ class Recording:
     def arm(self, state: Stage, leaves: Mapping[Path, Tensor]) -> None:
         """Listen to a step of ``state`` whose batch has the tensors ``leaves``."""
         if state.steady is not None:
-            self.log.open()
+            self.log.open(needed=state.choices.needed)
             self._listen(state, state.losses())
             return
         if state.ended:
             return
         close = state.calibrating and not self._compiled and not self._plain
-        self.log.open(module_names(self._module) if close else None, copying=state.copying)
+        needed = None if close else ALL if self._plain else state.choices.needed
+        least = HELD_CALLS if state.calibrating or not state.choices.known else 1
+        names = module_names(self._module) if close else None
+        self.log.open(names, copying=state.copying, needed=needed, least=least)
         if close:
             self.undo.append(self.tapper.leave)
             self.tapper.enter(leaves.values())

@@ -210,8 +210,10 @@ def report_grid(cases: dict[str, Any], out: Path, ids: dict[str, list[str]]) -> 
 
     SYN.update(ids)
     found = grid_alarms(cases, str(out))
+    low, high = (max(0.0, end) for end in found["wilson95"])  # (rounding leaves a negative zero)
     print(
-        f"grid: alarms on {found['alarms']} of {found['healthy']} healthy configurations, 95 % {found['wilson95']}, {found['rules']} {found['cases']}"
+        f"grid: alarms on {found['alarms']} of {found['healthy']} healthy configurations, 95 % [{low}, {high}], "
+        f"{found['rules']} {found['cases']}"
     )
 
 

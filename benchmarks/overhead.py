@@ -36,6 +36,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from benchmarks import overhead_models as models
+from benchmarks.overhead_epoch import epoch_end
+from benchmarks.overhead_table import row, show
 
 TURN, FIRST = 4, 64
 ALLOCATOR = {
@@ -217,56 +219,6 @@ def train(variant: Variant, setting: models.Setting, options: argparse.Namespace
         variant.error = f"{type(error).__name__}: {error}"[:120]
 
 
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Median and a 95 % bootstrap interval."""
-    rng = np.random.default_rng(seed)
-    draws = np.median(rng.choice(values, (2000, len(values))), axis=1)
-    return float(np.median(values)), *(float(q) for q in np.quantile(draws, (0.025, 0.975)))
-
-
-def row(setting: models.Setting, variant: Variant) -> dict:
-    """The figures of one variant."""
-    found = {"model": setting.name, "variant": variant.name}
-    off, on = variant.switch.pairs("later epochs")
-    if variant.error or not len(off):
-        return found | {"error": variant.error or "no steps"}
-    base = float(np.median(off))
-    shared = variant.switch.shared / max(variant.switch.steps_on, 1) * 1e6
-    extra, low, high = (value + shared for value in interval((on - off) * 1e6))
-    early_off, early_on = variant.switch.pairs("first epoch")
-    return found | {
-        "step_ms": base * 1e3,
-        "pairs": len(off),
-        "extra_us": extra,
-        "shared_us": shared,
-        "extra_us_interval": [low, high],
-        "ratio": 1 + extra / (base * 1e6),
-        "ratio_interval": [1 + v / (base * 1e6) for v in (low, high)],
-        "first_epoch_extra_us": float(np.median(early_on - early_off)) * 1e6 if len(early_off) else float("nan"),
-        "first_steps_extra_us": (variant.switch.first - base) * 1e6,
-    }
-
-
-def show(found: list[dict]) -> None:
-    print(f"\n### {found[0]['model']}\n")
-    print(
-        "| variant | step without, median | extra per step (95 %) | of it counted together | ratio (95 %) | rest of the first epoch, extra | first 64 steps, extra |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for row in found:
-        if "error" in row:
-            print(f"| {row['variant']} | did not run: {row['error']} | | | | | |")
-            continue
-        low, high = row["extra_us_interval"]
-        ratio_low, ratio_high = row["ratio_interval"]
-        print(
-            f"| {row['variant']} | {row['step_ms']:.2f} ms | {row['extra_us']:+.0f} µs [{low:+.0f}, {high:+.0f}] "
-            f"| {row['shared_us']:.0f} µs | {row['ratio']:.3f} [{ratio_low:.3f}, {ratio_high:.3f}] | {row['first_epoch_extra_us']:+.0f} µs "
-            f"| {row['first_steps_extra_us']:+.0f} µs |",
-            flush=True,
-        )
-
-
 def peak_memory(setting_name: str, variant_name: str, options: argparse.Namespace) -> int | None:
     """Peak resident memory in KiB of a fresh process that trains one variant alone."""
     command = [sys.executable, "-m", "benchmarks.overhead", "--alone", setting_name, variant_name]
@@ -282,26 +234,6 @@ def alone(setting_name: str, variant_name: str, options: argparse.Namespace) -> 
     if runner.error:
         sys.exit(runner.error)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-
-
-def epoch_end(classes: int = 1_000, samples: int = 50_000) -> float:
-    """Milliseconds from the last validation batch to the finished record, paired comparison included."""
-    from lightning_diag.metrics.classification import StageMetrics
-    from lightning_diag.metrics.memory import SampleMemory
-
-    metrics, spent = StageMetrics(memory=SampleMemory()), []
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.randint(0, classes, (samples,), generator=generator)
-    for epoch in range(5):
-        for target in targets.split(1_000):
-            metrics.accumulate(torch.randn(len(target), classes), target, task="multiclass", kind="logits")
-        since = time.perf_counter()
-        metrics.result().to_record()
-        metrics.memory.surest_mistakes()
-        metrics.memory.settle(epoch, best=True)
-        metrics.reset()
-        spent.append(time.perf_counter() - since)
-    return float(np.median(spent)) * 1e3
 
 
 def parse() -> argparse.Namespace:
@@ -343,7 +275,7 @@ def main() -> None:
         runners = variants(options.only)
         for runner in runners:
             train(runner, setting, options)
-        table = [row(setting, runner) for runner in runners]
+        table = [row(setting.name, runner.name, runner.switch, runner.error) for runner in runners]
         show(table)
         if options.memory:
             for line in table:

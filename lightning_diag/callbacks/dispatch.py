@@ -20,8 +20,9 @@ class Dispatch:
     """The hooks of all parts of one fit, looked up once.
 
     An exception of a part never reaches the training: the part is switched off, with one warning and a note for the
-    report. A part that answers a hook with False is not asked again before :meth:`wake`. Where several processes run, a part that makes collective calls goes on making them on this process, because
-    the others would wait for it; see :meth:`Part.take_part`.
+    report. A part that answers a hook with False is not asked again before :meth:`wake`. Where several processes run, a
+    part that makes collective calls goes on making them on this process, because the others would wait for it; see
+    :meth:`Part.take_part`.
     """
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ class CannotTellError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(ABC):
     """One sickness that can be read from a :class:`RunHistory`.
 
     Subclasses are frozen dataclasses. Thresholds are named, documented fields with defaults whose reason is written
@@ -44,9 +45,9 @@ class Rule:
     min_epochs: ClassVar[int] = 1
     tasks: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def check(self, history: RunHistory) -> Finding | None:
         """The finding, or None when the history is clear of it."""
-        raise NotImplementedError
 
     def finding(self, **fields_of_finding: Any) -> Finding:
         """A finding under this rule's code and name."""

@@ -46,7 +46,11 @@ class ClassCollapse(Rule):
         if used > self.share * present and (not all_one or scores_tell(history)):
             return None
         predicted = sum(1 for times in answers if times)
-        text = f"{history.class_name(top.index)} gets {percent(most / n)} of the predictions and is {percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are predicted at all"
+        text = (
+            f"{history.class_name(top.index)} gets {percent(most / n)} of the predictions and is "
+            f"{percent(top.support / n)} of the samples; {predicted} of {sum(1 for r in rows if r.support)} classes are "
+            "predicted at all"
+        )
         return self.finding(
             severity="error",
             confidence=0.95,

@@ -37,7 +37,10 @@ class EvaluationInTrainMode(Rule):
             return None
         evidence = []
         if wrong and model.eval_mode_ok:
-            text = f"{model.eval_mode_ok.n - model.eval_mode_ok.k} of {model.eval_mode_ok.n} validation batches ran with dropout or batch normalisation in training mode"
+            text = (
+                f"{model.eval_mode_ok.n - model.eval_mode_ok.k} of {model.eval_mode_ok.n} validation batches ran with "
+                "dropout or batch normalisation in training mode"
+            )
             evidence.append(
                 Evidence(signal="model.eval_mode_ok", text=text, observed=model.eval_mode_ok.rate, expected=1.0)
             )

@@ -73,7 +73,10 @@ class LabelsRandom(Rule):
             raise CannotTellError(silent)
         if statistics.wilson(count).high > rate + self.way * (last.rate - rate):
             raise CannotTellError("the first epoch does not rule out that something was learned in it")
-        text = f"the first time each sample was seen, training got {of(count)}, which is chance ({chance(history, 'train')}); repeated, it got to {of(last)}, and validation stays at chance"
+        text = (
+            f"the first time each sample was seen, training got {of(count)}, which is chance ({chance(history, 'train')}); "
+            f"repeated, it got to {of(last)}, and validation stays at chance"
+        )
         return self.finding(
             severity="error",
             confidence=0.85,

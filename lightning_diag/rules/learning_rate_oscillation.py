@@ -50,7 +50,14 @@ class LearningRateOscillation(Rule):
         won = sum(low < min(lows[:i]) for i, low in enumerate(lows) if i)
         if 2 * won >= len(lows) - 1:
             return None  # a restart is meant to throw the model back, and to win more than that
-        text = f"after {len(worse)} of {len(jumps)} rises of the learning rate the loss went up, {number(typical)} times as high as before (epochs {listed([str(e) for e, _ in worse])})"
+        text = (
+            f"after {len(worse)} of {len(jumps)} rises of the learning rate the loss went up, {number(typical)} times as "
+            f"high as before (epochs {listed([str(e) for e, _ in worse])})"
+        )
+        cycles = (
+            f"{won} of the {len(lows) - 1} cycles after the first reached a new best; "
+            f"lowest of each: {listed([number(low) for low in lows])}"
+        )
         return self.finding(
             severity="error",
             confidence=0.9,
@@ -61,7 +68,7 @@ class LearningRateOscillation(Rule):
                 Evidence(signal="lr", text=text, epoch=worse[0][0], observed=typical, expected=1.0),
                 Evidence(
                     signal=loss.name,
-                    text=f"{won} of the {len(lows) - 1} cycles after the first reached a new best; lowest of each: {listed([number(low) for low in lows])}",
+                    text=cycles,
                     observed=lows[-1],
                     expected=min(lows[:-1]),
                 ),

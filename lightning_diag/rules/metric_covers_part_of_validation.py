@@ -55,7 +55,10 @@ class MetricCoversPartOfValidation(Rule):
         epoch, logged, whole = max(apart, key=lambda row: abs(row[1] - row[2]))
         own = name.removeprefix("logged/")
         n = history.stage("val")[-1][1].n
-        text = f"{own} was logged as {number(logged)} in epoch {epoch}; over all {n:,} validation samples it is {number(whole)} (apart in {len(apart)} of {looked} evaluations)"
+        text = (
+            f"{own} was logged as {number(logged)} in epoch {epoch}; over all {n:,} validation samples it is "
+            f"{number(whole)} (apart in {len(apart)} of {looked} evaluations)"
+        )
         return self.finding(
             severity="error",
             confidence=0.85,

@@ -132,8 +132,8 @@ def learned(history: RunHistory, stage: str = "val", alpha: float = ALPHA) -> bo
     much above trivial, and telling the other one apart is learning all the same; with a loss below the trivial one the
     milder level :data:`SIGN` will do, as these are two signs. Without counts the loss, which must have come
     10 % below the trivial one (a model that only learns the class frequencies reaches it, and one that learns anything
-    else soon passes below). With several labels per sample one label that is told apart is enough. For CTC, where whole lines are counted, the loss against the trivial one, else the token
-    error rate.
+    else soon passes below). With several labels per sample one label that is told apart is enough. For CTC, where whole
+    lines are counted, the loss against the trivial one, else the token error rate.
     """
     if history.context.task == "ctc":
         return _ctc_learned(history, stage)

@@ -68,7 +68,10 @@ def restored(history: RunHistory) -> list[Evidence]:
         epoch, loss, most = found
         same = "weights and training inputs were those of the checkpoint"
         other = "weights or inputs may have changed before any update"
-        text = f"the first step, before any update, had a loss of {number(loss)}, against at most {number(most)} in a step of epoch {epoch}: {same if loss <= most else other}"
+        text = (
+            f"the first step, before any update, had a loss of {number(loss)}, against at most {number(most)} in a step of "
+            f"epoch {epoch}: {same if loss <= most else other}"
+        )
         out.append(Evidence(signal="loss/first", text=text, observed=loss, expected=most))
     return out
 

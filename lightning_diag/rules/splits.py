@@ -39,7 +39,10 @@ def scale_differs(history: RunHistory, limit: float, alpha: float) -> Evidence |
     moved = abs((val.input_mean or 0.0) - (train.input_mean or 0.0)) / train.input_std
     if 1 / limit < ratio < limit and moved < limit:
         return None
-    text = f"inputs are {number(train.input_mean or 0.0)} ± {number(train.input_std)} in training and {number(val.input_mean or 0.0)} ± {number(val.input_std)} in validation"
+    text = (
+        f"inputs are {number(train.input_mean or 0.0)} ± {number(train.input_std)} in training and "
+        f"{number(val.input_mean or 0.0)} ± {number(val.input_std)} in validation"
+    )
     return Evidence(
         signal="data.val.input_std", text=text, observed=val.input_std, expected=train.input_std, p_value=p_value
     )

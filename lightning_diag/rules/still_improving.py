@@ -38,14 +38,17 @@ class StillImproving(Rule):
             return None
         text = f"validation loss {number(loss.values[-2])} → {number(loss.values[-1])} in the last evaluation, its best"
         left = loss.values[-1] / max(trivial_loss(history) or 0.0, loss.values[0])
+        pace = (
+            f"over each of the last one, two and three intervals it fell by at least {percent(share)} of what there is to "
+            "learn per evaluation"
+        )
         steep = share >= self.per_epoch and left >= TEN * self.per_epoch
         return self.finding(
             severity="warning" if steep else "info",
             confidence=0.9 if steep else 0.6,
             claim="likely",
             title=f"Ended while validation still improved ({percent(share)} of the way per evaluation)",
-            summary=f"{'The run ended on the steep part' if steep else 'The run ended before it levelled off'}: {text}; over each of the "
-            f"last one, two and three intervals it fell by at least {percent(share)} of what there is to learn per evaluation.",
+            summary=f"The run ended {'on the steep part' if steep else 'before it levelled off'}: {text}; {pace}.",
             evidence=(
                 Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.notable),
             ),

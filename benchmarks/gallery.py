@@ -22,7 +22,7 @@ CASES = {
     "val_labels_permuted": "validation labels are shifted by one class",
     "leakage_dup": "70 % of the validation samples are in training",
     "sorted_noshuffle": "training batches are sorted by class",
-    "pretrained_prefix": "a checkpoint that a wrong key prefix kept out",
+    "pretrained_prefix": "a checkpoint that was loaded and did not reach the model",
     "ctc_infeasible": "text lines with more labels than frames",
     "c_digits_mlp": "a healthy classifier",
     "c_ctc": "a healthy CTC reader",

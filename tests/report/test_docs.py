@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
+
+import pytest
 
 from lightning_diag.engine import diagnose
 from lightning_diag.findings import SEVERITIES
 from lightning_diag.report import render_markdown
 from lightning_diag.report.sections import SECTIONS
 from lightning_diag.report.sections.status import ENDINGS, EVENTS
+from lightning_diag.rules import RULES
 from tests.seeds import seed1
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -55,3 +60,15 @@ def test_the_main_sections_and_severities_are_explained():
     ):
         assert titles[key] in PAGE, key
     assert all(f"`{severity}`" in PAGE for severity in SEVERITIES)
+
+
+@pytest.mark.parametrize("report", sorted(DOCS.glob("gallery/*/diagnosis.md")), ids=lambda path: path.parent.name)
+def test_a_report_of_the_gallery_counts_the_rules_of_now(report):
+    """When it fails: ``python -m benchmarks.gallery`` writes the reports again."""
+    text = report.read_text(encoding="utf-8")
+    named = re.search(r"\| task \| (\w+)", text)
+    task = named.group(1).lower() if named else None
+    applicable = [rule.code for rule in RULES if fields(rule) and (not rule.tasks or task in {None, *rule.tasks})]
+    line = text[text.index("**Thresholds**") :] if "**Thresholds**" in text else text
+    shown = re.findall(r"(LD\d{3}):", line)
+    assert len(shown) + int(re.search(r"(\d+) rules are in diagnosis", line).group(1)) == len(applicable)

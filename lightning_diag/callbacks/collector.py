@@ -101,7 +101,7 @@ class StageCollector:
             news = whole[-4:].cpu()
             return whole[:-4]
 
-        self.metrics.agree(reduce_max)
+        self.metrics.agree(reduce_max, groups=self.options.groups is not None)
         self.metrics.reduce(reduce)
         broken, observed, classes, blank = (int(n) for n in news.tolist())
         if broken:

@@ -19,7 +19,7 @@ def carried_counts(metrics: StageMetrics) -> dict[str, Any]:
         "task": metrics.task,
         "classes": layout.classes,
         "guessed": metrics._guessed,  # noqa: SLF001  (as above)
-        "groups": list(metrics._groups.names),  # noqa: SLF001  (as above)
+        "groups": list(metrics.groups.names),
         "vector": metrics.packed()[: layout.counts + layout.sums].cpu(),
     }
 
@@ -32,7 +32,7 @@ def take_up_counts(metrics: StageMetrics, state: dict[str, Any]) -> None:
     """
     metrics.task = state["task"]
     metrics._guessed = bool(state["guessed"])  # noqa: SLF001  (as above)
-    metrics._groups.names = [str(name) for name in state["groups"]]  # noqa: SLF001  (as above)
+    metrics.groups.names = [str(name) for name in state["groups"]]
     metrics._grow(int(state["classes"]), metrics.task)  # noqa: SLF001  (as above)
     expected, vector = metrics._layout, state["vector"]  # noqa: SLF001  (as above)
     if vector.shape != (expected.counts + expected.sums,):

@@ -45,8 +45,7 @@ class StageMetrics(SummedMetric):
         kwargs: passed to :class:`torchmetrics.Metric`.
 
     Attributes:
-        stride: positions of a batch of which one was read; read_every: batches of which one is read, where a batch has more
-            than ``most_scores``.
+        stride, read_every: positions of a batch, and batches, of which one is read where one has more than ``most_scores``.
 
     Example:
         >>> metrics = StageMetrics()
@@ -71,7 +70,7 @@ class StageMetrics(SummedMetric):
     ) -> None:
         super().__init__(**kwargs)
         self.task: str | None = None
-        self._groups = Groups(group_names)
+        self.groups = Groups(group_names)
         self.memory = memory
         self.sure_cells = sure_cells or (TRAIN_SURE_CELLS if memory is None else SURE_CELLS)
         self.padding: Padding | None = None
@@ -98,8 +97,7 @@ class StageMetrics(SummedMetric):
         """Count one batch.
 
         Args:
-            preds: scores with the classes on ``class_dim`` (binary: one score per position; ``kind="labels"``: class
-                indices); None when only the loss is known.
+            preds: scores with the classes on ``class_dim`` (binary: one score per position), or labels; None for the loss alone.
             target: class indices, 0/1 labels, or probabilities of the classes (``soft``).
             task: one of ``multiclass binary multilabel dense soft``.
             kind: ``logits``, ``log_probs``, ``probs`` or ``labels``.
@@ -207,8 +205,8 @@ class StageMetrics(SummedMetric):
         if self.memory is not None:
             self.memory.load(vector[edge + self._layout.sums :])
 
-    def agree(self, reduce_max: Reduce) -> None:
-        """Agree once on the number of classes, so that a rank without a batch sends a vector of the same length."""
+    def agree(self, reduce_max: Reduce, *, groups: bool = False) -> None:
+        """Agree once on the number of classes (and the order of the groups), so that all ranks send the same vector."""
         if self._agreed:
             return
         self.flush()
@@ -217,12 +215,14 @@ class StageMetrics(SummedMetric):
         self.collectives += 1
         self._agreed = True
         self._grow(classes, "multilabel" if multilabel else self.task)
+        if groups:
+            self.collectives += self.groups.agree(reduce_max, Tally(self._layout, self.counts, self.sums).groups)
 
     def result(self) -> StageResult:
         """The numbers of the state as it is, read to the host in one copy."""
         vector = self.packed().cpu().numpy()
         paired = self.memory.paired(vector[self._layout.counts + self._layout.sums :]) if self.memory else None
-        found = unpack(vector, self._layout, task=self.task, groups=self._groups.names, paired=paired)
+        found = unpack(vector, self._layout, task=self.task, groups=self.groups.names, paired=paired)
         return found.trimmed() if self._guessed else found
 
     def compute(self) -> StageResult:
@@ -241,7 +241,7 @@ class StageMetrics(SummedMetric):
         held = self._held
         preds = preds.detach() if preds.requires_grad else preds
         target = target.detach() if target.requires_grad else target
-        ids = None if groups is None else self._groups.ids(groups, target.device)
+        ids = None if groups is None else self.groups.ids(groups, target.device)
         if not held.fits(preds, target, spec, ids):
             self._count_held()
             if not held.fits(preds, target, spec, ids):  # too large to copy
@@ -275,7 +275,7 @@ class StageMetrics(SummedMetric):
             self.memory.add_rows(right, rows, target)
 
     def _shape(self, classes: int, task: str | None) -> Layout:
-        return Layout(classes, self._groups.room, table=0 < classes <= TABLE_CLASSES and task != "multilabel")
+        return Layout(classes, self.groups.room, table=0 < classes <= TABLE_CLASSES and task != "multilabel")
 
     def _allocate(self, layout: Layout, device: torch.device | None = None) -> None:
         """Fresh states; made outside inference mode so that later steps may add to them in place."""

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import threading
 
 import pytest
 import torch
@@ -332,3 +333,49 @@ def test_predictions_are_neither_changed_nor_kept():
     assert torch.equal(preds.detach(), before)
     assert torch.equal(grad, torch.full_like(grad, 2))
     assert metrics.compute().support.tolist() == torch.bincount(batches(3)[0][1], minlength=3).tolist()
+
+
+def test_processes_agree_on_their_groups_whatever_order_they_met_them_in():
+    """A process without a batch, names in another order, and long names; one that comes later is told."""
+    long, other = "ü" * 80, "ü" * 81
+    batches = [(["a", "b", "b", long], [0, 0, 1, 0]), (["b", "a", "b", other], [1, 0, 1, 1]), ([], [])]
+    ranks = [StageMetrics() for _ in batches]
+    for metrics, (names, targets) in zip(ranks, batches, strict=True):
+        if names:
+            scores = torch.eye(2)[torch.zeros(len(names), dtype=torch.int64)]
+            metrics.update(scores, torch.tensor(targets), groups=names)
+    together(ranks)
+    found = [[(g.group, g.correct) for g in metrics.compute().to_record()[1].groups] for metrics in ranks]
+    assert found[0] == found[1] == found[2]
+    counts = dict(found[2])
+    assert (counts.pop("a"), counts.pop("b")) == (Count(k=2, n=2), Count(k=1, n=4))
+    assert sorted(count.k for count in counts.values()) == [0, 1]
+    assert all(name.startswith("ü" * 36 + "… ") for name in counts)
+    ranks[0].reset()
+    ranks[0].update(torch.eye(2), torch.tensor([0, 0]), groups=["late", other])
+    assert [g.correct for g in ranks[0].compute().to_record()[1].groups] == [Count(k=0, n=1)]
+    assert ranks[0].groups.missed == 1
+
+
+def together(ranks):
+    """Each rank in a thread of its own; what they sum is summed."""
+    meet, sent = threading.Barrier(len(ranks)), {}
+
+    def reduction(rank, combine):
+        def reduce(vector):
+            sent[rank] = vector.clone()
+            meet.wait()
+            whole = combine(torch.stack([sent[r] for r in range(len(ranks))]))
+            meet.wait()
+            return whole
+
+        return reduce
+
+    def go(rank):
+        ranks[rank].agree(reduction(rank, lambda t: t.amax(0)), groups=True)
+        ranks[rank].reduce(reduction(rank, lambda t: t.sum(0)))
+
+    threads = [threading.Thread(target=go, args=(rank,)) for rank in range(len(ranks))]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert {metrics.collectives for metrics in ranks} == {4}

@@ -451,3 +451,20 @@ def test_the_best_weights_are_put_back_on_all_ranks_or_on_none(tmp_path, monkeyp
     first, second = (torch.load(tmp_path / "run" / f"last{n}.pt") for n in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert bool(first["head.weight"].abs().sum()) is (rank == 1)
+
+
+def grouping(folder):
+    """The writer of a sample follows from its first feature, so that each process meets the groups in another order."""
+    return [
+        lightning_diag.GapMonitor(dirpath=folder, groups=lambda batch: [f"w{int(3 + x[0]) // 2}" for x in batch[0]])
+    ]
+
+
+def test_groups_are_those_of_one_process(tmp_path):
+    one = record(tmp_path / "one", samples=31, callbacks=grouping)
+    many = record(tmp_path / "many", 2, samples=31, callbacks=grouping)
+    for mine, theirs in zip(many.epochs, one.epochs, strict=True):
+        for stage in ("train", "val"):
+            expected = {row.group: row.correct for row in theirs.stages[stage].groups}
+            assert len(expected) > 1
+            assert {row.group: row.correct for row in mine.stages[stage].groups} == expected

@@ -10,6 +10,7 @@ from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Run
 from lightning_diag.capture import StepCapture
 from lightning_diag.history import CTCFacts, Outcomes
+from lightning_diag.metrics.groups import MAX_GROUPS
 
 Collectors = Mapping[str, StageCollector]
 
@@ -30,8 +31,19 @@ def record_facts(run: Run, capture: StepCapture, collectors: Collectors, *, fina
     }
     if final:
         changes["outcomes"] = _outcomes(run, collectors)
+        _tell_groups(run, collectors)
     if any(getattr(context, name) != value for name, value in changes.items()):
         run.recorder.update(**changes)
+
+
+def _tell_groups(run: Run, collectors: Collectors) -> None:
+    """Groups that came too late for processes that had agreed on their names, or beyond the most that are counted."""
+    for stage, collector in collectors.items():
+        if missed := collector.metrics.groups.missed:
+            run.recorder.note(
+                f"groups=: {missed} or more groups of {stage} are not counted. Where several processes train, those are that no "
+                f"process met in the first interval; at most {MAX_GROUPS} are counted."
+            )
 
 
 def tell_faults(run: Run, capture: StepCapture) -> None:

@@ -131,3 +131,11 @@ def test_random_histories_never_crash_a_rule(run: RunHistory) -> None:
     diagnosis = diagnose(run)
     assert diagnosis.crashed == ()
     assert diagnosis.verdict
+
+
+def test_a_rule_without_a_check_cannot_be_made() -> None:
+    class Empty(Rule):
+        code, name = "LD000", "empty"
+
+    with pytest.raises(TypeError, match="check"):
+        Empty()

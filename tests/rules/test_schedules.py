@@ -66,3 +66,11 @@ def test_a_bump_in_the_last_epoch_so_far_may_still_pass() -> None:
     run = history({"train/loss": [1.8, 2.0, 2.7]}, lrs=WARM_UP[:3], stop={"status": "running"})
     diagnosis = diagnose(run, rules=[LearningRateJump()])
     assert "may come back" in diagnosis.not_checked[0].reason
+
+
+def test_the_jump_is_said_once():
+    found = jump([1.8, 2.0, 3.1, 3.0, 2.9, 2.8])
+    assert found.summary.startswith(
+        "The learning rate jumped during the run from 1e-5 to 0.001 (100 times) in epoch 1, "
+    )
+    assert found.summary.count("learning rate") == 1

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Count
+from lightning_diag.history import Count, SplitFacts
+from lightning_diag.report import render_markdown
 from lightning_diag.rules.split_shift import SplitShift
 from lightning_diag.signals.two_sample import compare
 from tests.build import history
@@ -82,3 +83,17 @@ def test_more_than_training_repeats_is_a_leak_all_the_same() -> None:
     assert tokens(300, 600, 1600).severity == "error"
     assert tokens(500, 0, 2000).code == "LD605", "every sample of training is the only one of its kind"
     assert tokens(490, 1980, 60) is None, "training repeats itself as much"
+
+
+def test_more_repetitions_than_samples_are_no_count():
+    """A file can say what no run measures; a rule must not fall over it."""
+    assert SplitFacts(hashed=3, repeated=5).repeats is None
+    assert SplitFacts(hashed=3, repeated=2).repeats == Count(k=2, n=3)
+
+
+@pytest.mark.parametrize(("near", "printed"), [(98, False), (110, True)])
+def test_copies_are_not_counted_again_as_near_copies(near, printed):
+    run = history(
+        counts={"val": [(130, 140)]}, data={"overlap": Count(k=98, n=140), "near_overlap": Count(k=near, n=140)}
+    )
+    assert ("nearly equal a training sample" in render_markdown(run, diagnose(run))) is printed

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -5,6 +7,7 @@ from toys import Toy, fit
 
 from lightning_diag import AdaptiveEarlyStop, GapMonitor, diagnosis_of
 from lightning_diag.callbacks import best_weights
+from lightning_diag.history import EpochRecord, Event
 from lightning_diag.stopping import replay
 from lightning_diag.store import read_history
 
@@ -186,3 +189,21 @@ def test_weights_that_do_not_fit_leave_the_last_ones_whole(tmp_path, spoil):
     assert run.lightning_module.head.weight.abs().sum() > 0
     assert any("does not fit the module" in note for note in diagnosis_of(run).history.context.notes)
     assert diagnosis_of(run).history.context.stop.probability is not None
+
+
+def test_sharded_weights_are_neither_kept_nor_put_back():
+    class FSDPStrategy:
+        def lightning_module_state_dict(self):
+            raise AssertionError("collective: on one process alone it would hang")
+
+    run = SimpleNamespace(
+        trainer=SimpleNamespace(strategy=FSDPStrategy(), checkpoint_callbacks=[]),
+        module=Toy(),
+        directory="unused",
+        is_writer=True,
+        processes=2,
+    )
+    kept = best_weights.BestWeights()
+    kept.keep(run, EpochRecord(epoch=0, events=(Event(kind="best"),)))
+    assert kept.path is None
+    assert "FSDPStrategy shards the weights" in kept.restore(run)

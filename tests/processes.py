@@ -29,6 +29,7 @@ def in_own_process(function, *args, seconds=PATIENCE, log=None):
         status = 1
         try:
             os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             one_thread()
             os.environ["MASTER_PORT"] = str(own_port())
             warnings.simplefilter("ignore")

@@ -34,6 +34,7 @@ class Run:
         torn: whether the running interval began before a resume; carried: whether what the checkpoint measured of it
             was taken up, so that it is whole.
         began: training batches of the whole run before the running interval.
+        first_rates: learning rates of the first training step of the running interval; empty before it.
     """
 
     trainer: Any
@@ -52,6 +53,7 @@ class Run:
     torn: bool = False
     carried: bool = False
     began: int = 0
+    first_rates: tuple[float, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     _lines: list[tuple[EpochRecord, str]] = field(default_factory=list)
 
@@ -86,10 +88,20 @@ class Run:
         groups = (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
         return tuple(float(group["lr"]) for group in groups if "lr" in group)
 
+    @property
+    def used_rates(self) -> tuple[float, ...]:
+        """Learning rates that the running interval trained with: of its first step where they change once per epoch.
+
+        Lightning lets such schedulers step before the hooks of the epoch's end, where :attr:`rates` are those of the next.
+        """
+        intervals = {config.interval for config in self.trainer.lr_scheduler_configs}
+        return (self.first_rates if intervals == {"epoch"} else ()) or self.rates
+
     def close(self, epoch: int) -> None:
         """Close the running interval into a record of ``epoch``."""
-        self.recorder.close(epoch, self.step, self.rates)
+        self.recorder.close(epoch, self.step, self.used_rates)
         self.torn = self.carried = False
+        self.first_rates = ()
         self.began += self.batches
 
     def lines(self) -> list[str]:

@@ -49,10 +49,16 @@ class TimelinePart(Part):
             run.recorder.note(text)
             warn(f"lightning_diag: {text}")
 
+    def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool:
+        """Read the learning rates of the first training step."""
+        if stage == "train":
+            run.first_rates = run.first_rates or run.rates
+        return False
+
     def interval_end(self, run: Run) -> None:
         """Learning rate, time and events."""
         now = time.monotonic()
-        rates = run.rates
+        rates = run.used_rates
         found = {"time/epoch": now - self._clock}
         if rates:
             found["lr"] = rates[0]

@@ -70,8 +70,8 @@ def _noise_of_steps(history: RunHistory) -> float:
     return median(widths) / width / math.sqrt(steps)
 
 
-def stays_high(history: RunHistory, noise: float, level: float) -> Evidence | None:
-    """What it cost: training got nowhere, or stays restless far above zero."""
+def stays_high(history: RunHistory, noise: float, level: float, worse: float) -> Evidence | None:
+    """What it cost: training got nowhere, ended ``worse`` times the untrained loss, or stays restless far above zero."""
     values = history.series("train/loss").finite.values
     if stuck(history):
         return Evidence(
@@ -81,6 +81,13 @@ def stays_high(history: RunHistory, noise: float, level: float) -> Evidence | No
         )
     half = values[len(values) // 2 :]
     scale = loss_scale(history)
+    untrained = max([*history.series("loss/first").finite.values[:1], scale or 0.0])
+    ends = min(
+        values[1:][-3:], default=0.0
+    )  # the lowest: a schedule that ends makes the loss fall, whatever its height
+    if untrained > 0 and ends >= worse * untrained:
+        text = f"the training loss ends at {number(values[-1])}, that of the untrained model was {number(untrained)}"
+        return Evidence(signal="train/loss", text=text, observed=values[-1], expected=untrained)
     if len(half) < 3 or not scale or late(half) < level * scale or statistics.noise(half) < noise * late(half):
         return None
     if _only_falls(half):

@@ -35,6 +35,9 @@ class LearningRateTooHigh(Rule):
     dead: float = 0.9
     """Dead share of a ReLU layer that counts as harm beside two other signs, as in LD113: the first steps killed the units,
     whatever the loss did afterwards."""
+    worse: float = 2.0
+    """Training loss at the end over that of the untrained model that is harm beside another sign, even while it falls. Single
+    steps of an untrained model vary by less than half of its loss, the mean of an epoch by less still."""
     level: float = 0.1
     """Training loss, as a share of what there was to learn, below which the run is good in spite of all signs."""
 
@@ -46,7 +49,7 @@ class LearningRateTooHigh(Rule):
             restless(history, self.restless, self.level),
         )
         signs = [sign for sign in possible if sign]
-        harm = stays_high(history, self.noise, self.level)
+        harm = stays_high(history, self.noise, self.level, self.worse)
         if len(signs) > 1 and harm is None:
             harm = killed_units(history, self.dead, max(sign.epoch or 0 for sign in signs), self.level)
         if not signs or harm is None:

@@ -48,3 +48,21 @@ def test_six_noisy_steps_do_not_make_a_learning_rate_too_high() -> None:
     common = {"classes": 3, "train": {"batches": 6, "batch_size": 16, "size": 90}}
     assert "LD102" not in [f.code for f in diagnose(history({"train/loss": losses, **wide}, **common)).findings]
     assert "LD102" in [f.code for f in diagnose(history({"train/loss": losses, **narrow}, **common)).findings]
+
+
+def test_a_loss_that_falls_with_the_schedule_to_many_times_the_untrained_one_is_harm() -> None:
+    """A one-cycle schedule with a hundred times the usual rate: every sign, and a loss that only falls to the end."""
+    run = {
+        "val/loss": [23.4, 73.3, 66.9, 46.7, 43.6, 32.4, 20.6, 12.7],
+        "loss/first": [1.62],
+        "loss/step_max": [26.6, 77.6, 79.6, 107.0, 67.7, 48.7, 31.9, 19.6],
+        "update/ratio": [0.99, 0.986, 0.68, 0.389, 0.161, 0.072, 0.011, 0.003],
+        "param/norm": [290.0, 5111.0, 8595.0, 9784.0, 10060.0, 10161.0, 10170.0, 10170.0],
+    }
+    counts = {"train": [(1206 + 35 * i, 3453) for i in range(8)], "val": [(253 + 13 * i, 831) for i in range(8)]}
+    high, low = [6.5, 45.4, 63.6, 65.6, 51.2, 39.1, 25.9, 14.1], [6.5, 4.5, 3.0, 2.0, 1.4, 1.1, 0.9, 0.8]
+    found = diagnose(history({**run, "train/loss": high}, counts=counts, task="dense", classes=5)).findings
+    assert found[0].code == "LD102"
+    assert [f.severity for f in found if f.code == "LD205"] == ["info"], "no longer the advice that comes first"
+    trained = diagnose(history({**run, "train/loss": low}, counts=counts, task="dense", classes=5)).findings
+    assert "LD102" not in [f.code for f in trained]

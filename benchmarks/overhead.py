@@ -1,6 +1,7 @@
 """What the callbacks cost per training step: ``python -m benchmarks.overhead``.
 
-Each variant trains in one process, and its callbacks are switched off and on every four steps of that training: whatever slows the machine
+Each variant trains in one process, and its callbacks are switched off and on in turns of that training: of 16 steps
+where a step takes a millisecond, so that the code is as warm as in a run, of four where it takes longer. Whatever slows the machine
 hits both halves alike, and both run on the same weights, addresses and batches. The step after a switch is left out. A turn is
 timed as a whole, in processor time of the thread on the CPU (torch uses one thread) and in wall-clock time on a GPU, synchronised
 at the ends of the turn. Neighbouring turns are compared, the order within a pair alternates, and the median over the pairs is printed with a
@@ -39,7 +40,7 @@ from benchmarks import overhead_models as models
 from benchmarks.overhead_epoch import epoch_end
 from benchmarks.overhead_table import row, show
 
-TURN, FIRST = 4, 64
+FIRST = 64
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "1000000000",
@@ -51,8 +52,8 @@ BARE = "bare Trainer"
 class Switch(Callback):
     """Last callback of a Trainer: takes the others away and gives them back, and times the turns in between."""
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, turn: int) -> None:
+        self.device, self.turn = device, turn
         self.first = 0.0
         self.turns: dict[str, list[tuple[bool, float]]] = {"first epoch": [], "later epochs": []}
         self.shared, self.steps_on = 0.0, 0
@@ -78,11 +79,11 @@ class Switch(Callback):
         if trainer.is_last_batch:  # what ends and begins an epoch is for all
             self._since = 0.0
             self.switch(trainer, on=True)
-        elif done % TURN == 0:
+        elif done % self.turn == 0:
             self._end_turn(trainer)
-            turn = done // TURN
+            turn = done // self.turn
             self.switch(trainer, on=bool(turn % 2) != bool(turn // 2 % 2))
-        elif done % TURN == 1:
+        elif done % self.turn == 1:
             self._since = self.now()
 
     def switch(self, trainer, *, on: bool) -> None:
@@ -97,7 +98,7 @@ class Switch(Callback):
     def _end_turn(self, trainer) -> None:
         if self._since:
             phase = "later epochs" if trainer.current_epoch else "first epoch"
-            self.turns[phase].append((self._on, (self.now() - self._since) / (TURN - 1)))
+            self.turns[phase].append((self._on, (self.now() - self._since) / (self.turn - 1)))
             self._since = 0.0
 
     def now(self) -> float:
@@ -195,7 +196,7 @@ def train(variant: Variant, setting: models.Setting, options: argparse.Namespace
     """A whole fit of one variant."""
     from lightning_diag.metrics.classification import StageMetrics
 
-    variant.switch = Switch(options.device)
+    variant.switch = Switch(options.device, setting.turn)
     try:
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader, Dataset
 
 @dataclass(frozen=True)
 class Setting:
-    """One model: how to build it, its classes, and steps per epoch."""
+    """One model: how to build it, its classes, steps per epoch, and steps between switches of the callbacks."""
 
     name: str
     classes: int
     steps: int
     module: Callable[[], LightningModule]
     batch: Callable[[int], tuple]
+    turn: int = 4
 
     def loader(self, steps: int) -> DataLoader:
         """Batches are made once; loading costs nothing."""
@@ -93,7 +94,7 @@ def mlp(device: str) -> Setting:
         g = _seeded(i)
         return torch.randn(64, 64, generator=g), torch.randint(0, 10, (64,), generator=g)
 
-    return Setting("MLP, 10 layers", 10, 2_048, module, batch)
+    return Setting("MLP, 10 layers", 10, 2_048, module, batch, turn=16)
 
 
 def convolution(device: str) -> Setting:

@@ -96,11 +96,12 @@ class PretrainLoadVerifier(DiagCallback):
             self._judged = True
             missing = facts.verdict == NOT_LOADED
             trainer.should_stop |= missing and self.on_not_loaded == "stop"
-            refused = WeightsNotLoadedError(message(facts)) if missing and self.on_not_loaded == "raise" else None
+            told = message(facts, on_not_loaded=self.on_not_loaded)
+            refused = WeightsNotLoadedError(told) if missing and self.on_not_loaded == "raise" else None
             record_pretraining(trainer, facts)
             if facts.checkpoint and (refused is None or late):
                 bad = facts.verdict in (NOT_LOADED, PARTLY) or facts.used is False
-                (warn if bad else say)(message(facts))
+                (warn if bad else say)(told)
         if refused is not None and not late:
             raise refused
 

@@ -30,11 +30,12 @@ def comparison_table(facts: PretrainFacts, against: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def message(facts: PretrainFacts) -> str:
+def message(facts: PretrainFacts, *, on_not_loaded: str = "raise") -> str:
     """The verdict for a terminal, an exception or a warning: what was seen, and what to do.
 
     Args:
         facts: of :class:`LoadVerification`.
+        on_not_loaded: what the verifier was told to do; with ``"warn"`` its message does not offer that.
     """
     head = f"Pretrained weights: {facts.verdict}" + (f" ({_source(facts)})" if facts.checkpoint else "")
     lines = [f"{head}. {facts.reason}"]
@@ -45,7 +46,7 @@ def message(facts: PretrainFacts) -> str:
             "This line loads it (`model` is the LightningModule; call it after everything that initialises):",
             facts.fix,
         ]
-    if facts.verdict == "not loaded":
+    if facts.verdict == "not loaded" and on_not_loaded != "warn":
         lines.append('Meant so? PretrainLoadVerifier(on_not_loaded="warn") only reports it.')
     return "\n".join(lines)
 

@@ -50,6 +50,11 @@ _FACT_REASONS: Mapping[str, str] = {
 }
 
 
+SEVERAL = {
+    "multilabel": "a sample has several labels, so that samples are not counted by class",
+    "dense": "a sample has a label at each position, so that samples are not counted by class",
+}
+"""Why training samples and batches have no class of their own."""
 FROM_LOGS = ("lr", "train/loss", "val/loss", "train/acc", "val/acc", "target", "baseline", "classes", "data.train.size")
 """Needs that the log of another tool can meet."""
 UNCOUNTED = {
@@ -124,8 +129,23 @@ def _seen(need: str, history: RunHistory) -> str:
     if need == "grad/clip_ratio" and len(history.series("grad/norm")):
         return "no clipping of gradients by norm is configured"
     called = any((facts.source or "").startswith("loss call") for facts in history.context.capture)
-    if called and need in ("model.loss_weight", "model.class_axis_ok"):
+    if called and need in ("model.loss_weight", "model.class_axis_ok") and not _of_kind(need, history):
         return _FACT_REASONS[need].removesuffix(", or no loss call was seen")
+    return _of_kind(need, history)
+
+
+def _of_kind(need: str, history: RunHistory) -> str:
+    """The reason where it lies in the kind of task or of inputs; empty where it does not."""
+    data = history.context.data
+    if need in ("data.train.class_counts", "data.train.label_purity") and history.context.task in SEVERAL:
+        return SEVERAL[history.context.task]
+    if (
+        need.startswith(("data.train.input", "data.train.feature", "data.train.nonfinite"))
+        and data.train.repeated is not None
+    ):
+        return "the inputs are indices, as of tokens, which have no mean and no spread"
+    if need == "model.loss_weight" and history.context.task in ("binary", "multilabel"):
+        return "a binary cross-entropy has no weights per class (a pos_weight, where one was given, is not judged)"
     return ""
 
 

@@ -44,8 +44,12 @@ class ValidationSetTooSmall(Rule):
             raise CannotTellError(UNKNOWN)
         interval, guess = statistics.wilson(count), statistics.wilson(Count(k=count.n // 2, n=count.n))
         wide, number_of_classes = interval.high - interval.low, classes(history)
-        lines = history.context.task == "ctc"  # a line holds many tokens: lines per token say nothing
-        each = count.n / number_of_classes if number_of_classes and not lines and independent(history) else None
+        lines = history.context.task == "ctc"
+        several = history.context.task in (
+            "ctc",
+            "multilabel",
+        )  # many tokens or labels in each: samples per class say nothing
+        each = count.n / number_of_classes if number_of_classes and not several and independent(history) else None
         small = guess.high - guess.low >= self.width
         claim, whole = left_open(history), independent(history)
         if not small and not whole:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lightning_diag.checkpoints.table import message
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Baseline, CaptureFacts, Count, CTCFacts, DataFacts, SplitFacts, Target
+from lightning_diag.history import Baseline, CaptureFacts, Count, CTCFacts, DataFacts, PretrainFacts, SplitFacts, Target
 from lightning_diag.report import render_markdown
 from lightning_diag.report.figures.curves import _levels
 from lightning_diag.report.view import View
@@ -240,3 +241,37 @@ def test_a_gap_is_given_once():
     assert text.count("(31–41)") == 1
     assert text.count("points better") == 0
     assert "Do: more samples, or augmentation." in text.replace("Do: More", "Do: more")
+
+
+def test_reasons_of_several_labels_and_of_tokens_are_the_true_ones():
+    series, rows = {"train/loss": [1.0, 0.8]}, {"val": [(5, 5, 4), (6, 5, 4)]}
+    tags = reasons(history(series, counts={"val": [(3, 9), (4, 9)]}, rows=rows, task="multilabel", classes=2))
+    assert "a sample has several labels, so that samples are not counted by class" in tags.values()
+    assert not [reason for reason in tags.values() if "no class labels were captured" in reason]
+    weighed = history(series, task="multilabel", classes=2, train={"class_counts": (9, 8)})
+    assert "pos_weight" in reasons(weighed)["LD306"]
+    tokens = reasons(history(series, task="dense", classes=2, train={"hashed": 9, "distinct": 9, "repeated": 0}))
+    assert not [reason for reason in tokens.values() if "were not looked at" in reason]
+    assert "the inputs are indices, as of tokens, which have no mean and no spread" in tokens.values()
+
+
+def test_one_repeated_sample_is_one():
+    run = history({"val/loss": [1.0, 0.9]}, counts={"val": [(10, 40), (20, 40)]}, classes=4)
+    record = run.epochs[-1]
+    one = replace(record, stages={"val": replace(record.stages["val"], padded=1)})
+    run = replace(
+        run, epochs=(*run.epochs[:-1], one), context=replace(run.context, data=DataFacts(train=SplitFacts(size=9)))
+    )
+    assert "1 validation sample was repeated" in report(run)
+
+
+def test_samples_of_several_labels_are_not_shared_out_over_the_classes():
+    counts = {"val": [(50, 130), (70, 130)]}
+    assert "per class" in diagnose(history(counts=counts, task="multiclass", classes=6)).finding("LD601").summary
+    assert "per class" not in diagnose(history(counts=counts, task="multilabel", classes=6)).finding("LD601").summary
+
+
+def test_the_verifier_does_not_offer_what_is_set():
+    facts = PretrainFacts(verdict="not loaded")
+    assert "Meant so?" in message(facts)
+    assert "Meant so?" not in message(facts, on_not_loaded="warn")

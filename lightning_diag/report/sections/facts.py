@@ -163,7 +163,8 @@ def _padding(view: View) -> str:
     stage = view.history.last_stage("val")
     if stage is None:
         return ""
-    padded = f"{stage.padded:,} validation samples were repeated to make the ranks even." if stage.padded else ""
+    repeated = "sample was" if stage.padded == 1 else "samples were"
+    padded = f"{stage.padded:,} validation {repeated} repeated to make the ranks even." if stage.padded else ""
     partial = "" if stage.complete else "The last validation did not cover the whole loader."
     return " ".join(part for part in (padded, partial) if part)
 

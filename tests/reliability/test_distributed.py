@@ -143,7 +143,7 @@ def test_the_report_is_that_of_one_process(tmp_path, processes):
 
 def test_repeated_samples_are_told(tmp_path):
     record(tmp_path / "run", 2, samples=31, callbacks=without_probe)
-    assert "1 validation samples were repeated" in (tmp_path / "run" / "diagnosis.md").read_text()
+    assert "1 validation sample was repeated" in (tmp_path / "run" / "diagnosis.md").read_text()
 
 
 def test_an_epoch_costs_one_sum_per_stage(tmp_path):

@@ -13,10 +13,11 @@ from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_masked, returned_loss
 from lightning_diag.capture.loops import is_loop
-from lightning_diag.capture.matching import match_leaf, storage
+from lightning_diag.capture.matching import match_leaf
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
 from lightning_diag.capture.taps import Visit
+from lightning_diag.capture.values import storage
 
 _RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
 

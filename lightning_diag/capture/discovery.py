@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from lightning_diag.capture.batch import PRED_NAMES, TARGET_NAMES, Path, is_named, leaves, name_of
 from lightning_diag.capture.influence import nearest, returned_loss
-from lightning_diag.capture.matching import storage
 from lightning_diag.capture.pairs import Form, infer
 from lightning_diag.capture.plans import Evidence, Place, PlacePlan
 from lightning_diag.capture.reading import Rejected
 from lightning_diag.capture.taps import Visit, parts, role_of
+from lightning_diag.capture.values import storage
 
 Located = tuple[Place, Tensor]
 Finder = Callable[[Evidence, nn.Module], Iterator[tuple[Located, Located, str]]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lightning_diag.capture.batch import leaves
+from lightning_diag.capture.values import storage
 
 if TYPE_CHECKING:
     from lightning_diag.capture.taps import Visit
@@ -39,16 +40,16 @@ class Holding:
     def begin(self, batch: Iterable[Tensor]) -> None:
         """A step begins; its batch lives as long as it does anyway."""
         self._clear()
-        self._free = {_memory(tensor) for tensor in batch}
+        self._free = {storage(tensor) for tensor in batch}
 
     def add(self, visit: Visit) -> None:
         """Hold a pass; and let go of what came before it, where that is too much."""
         given = list(leaves((visit.args, visit.kwargs)).values())
         if not self._begun:  # what the network is fed with: the batch, or the like of it
             self._begun = True
-            self._free |= {_memory(tensor) for tensor in given}
+            self._free |= {storage(tensor) for tensor in given}
         for tensor in (*given, *leaves(visit.output).values()):
-            memory = _memory(tensor)
+            memory = storage(tensor)
             if memory not in self._free:
                 if memory not in self._held:
                     self._held[memory] = _bytes(tensor)
@@ -90,15 +91,7 @@ def _alive(found: object) -> object:
 
 
 def _holds(root: object, memory: int) -> bool:
-    return any(_memory(tensor) == memory for tensor in leaves(root).values())
-
-
-def _memory(tensor: Tensor) -> int:
-    """Address of the memory behind a tensor; one that has none is itself."""
-    try:
-        return tensor.untyped_storage().data_ptr() or id(tensor)
-    except (RuntimeError, NotImplementedError):  # sparse and wrapper tensors have no storage
-        return id(tensor)
+    return any(storage(tensor) == memory for tensor in leaves(root).values())
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import leaves
 from lightning_diag.capture.candidates import Candidate, Context
-from lightning_diag.capture.matching import storage
+from lightning_diag.capture.values import storage
 
 LOOP = 3
 """Calls of one module from which on a step is a loop over positions (a decoder), not a set of heads."""

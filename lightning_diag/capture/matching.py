@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import Path, leaves, name_of, pick
 from lightning_diag.capture.taps import Visit
+from lightning_diag.capture.values import storage
 
 Step = Callable[[Tensor], Tensor]
 
@@ -147,14 +148,6 @@ def same_memory(wanted: Tensor, base: Tensor) -> str | None:
         if made is not None and made.shape == wanted.shape and made.data_ptr() == wanted.data_ptr():
             return name
     return None
-
-
-def storage(tensor: Tensor) -> int:
-    """Address of the memory behind a tensor; unique per object where there is none."""
-    try:
-        return tensor.untyped_storage().data_ptr() or id(tensor)
-    except (RuntimeError, NotImplementedError):  # sparse and wrapper tensors have no storage
-        return id(tensor)
 
 
 def within(part: Tensor, whole: Tensor) -> bool:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import TARGET_NAMES, Path, is_named, leaves
-from lightning_diag.capture.matching import VIEWS, match_leaf, storage, within
+from lightning_diag.capture.matching import VIEWS, match_leaf, within
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.taps import Visit
+from lightning_diag.capture.values import storage
 
 Match = tuple[Path, str, str]
 """Path of a leaf of the batch, with the view and the cast that make the target of it (:func:`~.matching.match_leaf`)."""

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import leaves
-from lightning_diag.capture.matching import storage
+from lightning_diag.capture.values import storage
 
 MAX_OPS = 20_000
 """Functions noted in the one step."""

@@ -135,3 +135,11 @@ def kind_of(preds: Tensor, class_dim: int) -> str | None:
         if class_dim >= 0 and bool((values <= 0).all()):
             return "log_probs" if bool((values.logsumexp(class_dim).abs() < TOLERANCE * 10).all()) else "logits"
     return "logits"
+
+
+def storage(tensor: Tensor) -> int:
+    """Address of the memory behind a tensor; unique per object where there is none."""
+    try:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    except (RuntimeError, NotImplementedError):  # sparse and wrapper tensors have no storage
+        return id(tensor)

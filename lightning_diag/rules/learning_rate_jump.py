@@ -56,7 +56,7 @@ class LearningRateJump(Rule):
             claim="likely",
             title=f"The learning rate jumped {number(factor)} times in epoch {epoch}",
             summary=f"The learning rate jumped during the run {rose}.",
-            evidence=(Evidence(signal="lr", text=f"learning rate {rose}", epoch=epoch, observed=high, expected=low),),
+            evidence=(Evidence(signal="lr", text=rose, epoch=epoch, observed=high, expected=low),),
             why="What was learned with small steps is undone by large ones.",
             actions=(
                 *(come_back(history, epoch) if at_resume or resumed is None else ()),

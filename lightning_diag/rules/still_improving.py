@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.ended_schedule import NEW_SCHEDULE, ended_schedule, trial
 from lightning_diag.rules.reading import trivial_loss
 from lightning_diag.words import number, percent
 
@@ -33,28 +34,31 @@ class StillImproving(Rule):
         if history.context.stop.status == "running":
             raise CannotTellError("the run is still going")
         loss = history.series("val/loss").finite
-        share = rate_of_fall(history, loss)
-        if share is None or share < self.notable:
+        fall = fall_at_end(history, loss)
+        if fall is None or fall.share < self.notable:
             return None
+        left = loss.values[-1] / fall.scale
+        steep = fall.share >= self.per_epoch and left >= TEN * self.per_epoch
+        ended = ended_schedule(history)
+        slow = f" But {ended.text}: more epochs at that rate would change little." if ended else ""
         text = f"validation loss {number(loss.values[-2])} → {number(loss.values[-1])} in the last evaluation, its best"
-        left = loss.values[-1] / max(trivial_loss(history) or 0.0, loss.values[0])
-        pace = (
-            f"over each of the last one, two and three intervals it fell by at least {percent(share)} of what there is to "
-            "learn per evaluation"
-        )
-        steep = share >= self.per_epoch and left >= TEN * self.per_epoch
         return self.finding(
             severity="warning" if steep else "info",
             confidence=0.9 if steep else 0.6,
             claim="likely",
-            title=f"Ended while validation still improved ({percent(share)} of the way per evaluation)",
-            summary=f"The run ended {'on the steep part' if steep else 'before it levelled off'}: {text}; {pace}.",
+            title=f"Ended while validation still improved: loss {number(loss.values[-2])} → {number(loss.values[-1])} at the end",
+            summary=f"The run ended {'on the steep part' if steep else 'before it levelled off'}: {text}. {fall.text}.{slow}",
             evidence=(
-                Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.notable),
+                Evidence(
+                    signal="val/loss", text=text, epoch=loss.epochs[-1], observed=fall.share, expected=self.notable
+                ),
+                *((ended,) if ended else ()),
             ),
             why="The model can do better than these weights show; conclusions about it are early.",
-            actions=("train longer", "if time is short, a higher learning rate with warm-up"),
-            next_test="resume with ckpt_path= for as many epochs again",
+            actions=NEW_SCHEDULE
+            if ended
+            else ("train longer", "if time is short, a higher learning rate with warm-up"),
+            next_test=trial(history, ended) if ended else "resume with ckpt_path= for as many epochs again",
             epoch=loss.epochs[-1],
             explains=("LD301", "LD302", "LD303") if steep else (),
         )
@@ -64,10 +68,34 @@ TEN = 10
 """Further evaluations that a user may be expected to wait for."""
 
 
-def rate_of_fall(history: RunHistory, loss: Series) -> float | None:
-    """Fall per interval at the end as a share of what there was to learn; None when not improving.
+@dataclass(frozen=True, kw_only=True)
+class Fall:
+    """How fast the validation loss fell when the run ended.
 
-    The smallest of the mean falls over the last one, two and three intervals: a fall that slows down is worth its end.
+    Attributes:
+        per_evaluation: the smallest of the mean falls over the last one, two and three intervals: a fall that slows down
+            is worth its end. scale: what there was to learn (the trivial or first loss).
+    """
+
+    per_evaluation: float
+    scale: float
+
+    @property
+    def share(self) -> float:
+        """The fall per evaluation as a share of what there was to learn."""
+        return self.per_evaluation / self.scale
+
+    @property
+    def text(self) -> str:
+        """The fall as a sentence, without its stop."""
+        return (
+            f"It fell by at least {number(self.per_evaluation)} per evaluation (mean of the last one, two or three), "
+            f"{percent(self.share)} of the {number(self.scale)} that there was to learn"
+        )
+
+
+def fall_at_end(history: RunHistory, loss: Series) -> Fall | None:
+    """Fall per interval at the end; None when not improving.
 
     The last value must be the best, and the fall must exceed the noise of the series.
     """
@@ -76,6 +104,6 @@ def rate_of_fall(history: RunHistory, loss: Series) -> float | None:
     values = loss.values[-4:]
     fall = min((values[-1 - k] - values[-1]) / k for k in range(1, len(values)))
     scale = max(trivial_loss(history) or 0.0, loss.values[0])
-    if scale <= 0 or values[0] - values[-1] < 2 * statistics.noise(loss.values):
+    if fall <= 0 or scale <= 0 or values[0] - values[-1] < 2 * statistics.noise(loss.values):
         return None
-    return fall / scale if fall > 0 else None
+    return Fall(per_evaluation=fall, scale=scale)

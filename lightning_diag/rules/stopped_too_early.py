@@ -8,7 +8,8 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
-from lightning_diag.rules.still_improving import rate_of_fall
+from lightning_diag.rules.ended_schedule import NEW_SCHEDULE, ended_schedule, trial
+from lightning_diag.rules.still_improving import fall_at_end
 from lightning_diag.words import number, percent
 
 
@@ -30,9 +31,10 @@ class StoppedTooEarly(Rule):
         stop, loss = history.context.stop, history.series("val/loss").finite
         if stop.status != "stopped" or not stop.stopper:
             return None
-        share = rate_of_fall(history, loss)
-        if share is None or share < self.per_epoch:
+        fall = fall_at_end(history, loss)
+        if fall is None or fall.share < self.per_epoch:
             return None
+        ended = ended_schedule(history)
         text = f"{stop.stopper} stopped after epoch {history.epochs[-1].epoch} at the best validation loss so far, {number(loss.values[-1])}"
         planned = history.context.optim.planned_epochs
         of_planned = f" ({len(history.epochs)} of {planned} epochs)" if planned and planned > 0 else ""
@@ -41,14 +43,16 @@ class StoppedTooEarly(Rule):
             confidence=0.9,
             claim="established",
             title=f"{stop.stopper} ended a run that was still improving",
-            summary=f"The run was stopped too early{of_planned}: {text}, still gaining {percent(share)} of the way per evaluation.",
+            summary=f"The run was stopped too early{of_planned}: {text}. {fall.text}.",
             evidence=(
-                Evidence(signal="val/loss", text=text, epoch=loss.epochs[-1], observed=share, expected=self.per_epoch),
+                Evidence(
+                    signal="val/loss", text=text, epoch=loss.epochs[-1], observed=fall.share, expected=self.per_epoch
+                ),
             ),
             why="The best weights of this run are not known.",
-            against=_expected_little(history),
-            actions=ADAPTIVE if stop.stopper == "AdaptiveEarlyStop" else PATIENT,
-            next_test="resume with ckpt_path= without the stopper for ten epochs",
+            against=(*_expected_little(history), *((ended,) if ended else ())),
+            actions=(*(NEW_SCHEDULE if ended else ()), *(ADAPTIVE if stop.stopper == "AdaptiveEarlyStop" else PATIENT)),
+            next_test=trial(history, ended) if ended else "resume with ckpt_path= without the stopper for ten epochs",
             epoch=loss.epochs[-1],
             explains=("LD205", "LD204", "LD103", "LD115", "LD208", "LD301", "LD302", "LD303"),
         )

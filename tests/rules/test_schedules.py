@@ -74,3 +74,38 @@ def test_the_jump_is_said_once():
         "The learning rate jumped during the run from 1e-5 to 0.001 (100 times) in epoch 1, "
     )
     assert found.summary.count("learning rate") == 1
+
+
+STEEP = [2.3, 1.9, 1.5, 1.2, 0.95]
+ONE_CYCLE = [0.004, 0.01, 0.007, 0.002, 4e-8]
+
+
+@pytest.mark.parametrize(
+    ("code", "stop"), [("LD205", {}), ("LD206", {"status": "stopped", "stopper": "EarlyStopping"})]
+)
+def test_to_train_longer_takes_a_new_schedule_where_the_old_one_is_over(code, stop) -> None:
+    found = diagnose(history({"val/loss": STEEP}, classes=10, lrs=ONE_CYCLE, stop=stop)).finding(code)
+    seen = " ".join(e.text for e in (*found.evidence, *found.against))
+    assert "the learning rate came down to 4e-8 by then, < 0.01 % of its peak 0.01" in seen
+    assert "a schedule planned for that length" in found.actions[0]
+    assert found.next_test.startswith("from these weights, three epochs at 0.001, a tenth of the peak")
+
+
+@pytest.mark.parametrize(
+    ("lrs", "context"),
+    [
+        ([0.01] * 5, {}),
+        ([0.01, 0.0001, 0.01, 0.004, 0.0001], {}),  # restarts: the rate rises again by itself
+        (ONE_CYCLE, {"optim": {"scheduler": "CosineAnnealingWarmRestarts"}}),
+        (None, {}),
+    ],
+)
+def test_to_train_longer_takes_no_new_schedule_where_this_one_goes_on(lrs, context) -> None:
+    found = diagnose(history({"val/loss": STEEP}, classes=10, lrs=lrs, **context)).finding("LD205")
+    assert found.actions[0] == "train longer"
+    assert "learning rate" not in found.summary
+
+
+def test_the_peak_is_that_of_the_fit_and_not_of_the_one_it_was_resumed_from() -> None:
+    run = history({"val/loss": STEEP}, classes=10, lrs=[0.1, 0.1, 0.001, 0.001, 0.001], resumed_epoch=2)
+    assert diagnose(run).finding("LD205").actions[0] == "train longer"

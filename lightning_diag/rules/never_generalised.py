@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from lightning_diag.findings import Finding
 from lightning_diag.history import RunHistory
+from lightning_diag.rules.at_chance import chance_evidence, sign_of_learning, what_training_did
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.chance import near_chance
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.reading import late, learned, trivial_loss
-from lightning_diag.rules.suspects import chance_evidence, sign_of_learning, unverified, what_training_did
+from lightning_diag.rules.unverified import unverified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class NeverGeneralised(Rule):
 
     def _found(self, history: RunHistory) -> Finding:
         evidence, sign = chance_evidence(history), sign_of_learning(history)
+        causes = unverified(history, self.few)
         return self.finding(
             severity="error",
             confidence=0.85 if sign else 0.95,
@@ -54,10 +56,10 @@ class NeverGeneralised(Rule):
             title=f"{HARDLY if sign else NEVER}: validation is {'near' if sign else 'no better than'} chance",
             summary=f"The model {(HARDLY if sign else NEVER).lower()}: {evidence[0].text}, while {what_training_did(history)}.",
             evidence=evidence,
-            against=(*((sign,) if sign else ()), *unverified(history, self.few)),
+            against=(*((sign,) if sign else ()), *causes),
             why="Regularising a model that never generalised does not help: something between the two splits is broken, "
             "or the features are not there.",
-            actions=tuple(e.text.replace("not verified:", "settle") for e in unverified(history, self.few)),
+            actions=tuple(e.text.replace("not verified:", "settle") for e in causes),
             next_test="evaluate on the training set through the validation loader's code path: at training accuracy, the "
             "split or its labels are at fault; at chance, the evaluation is",
             explains=(*VALIDATION_BEHIND, "LD208"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lightning_diag.engine import diagnose
+from lightning_diag.history import Count
 from tests.build import history
 
 
@@ -108,3 +111,42 @@ def test_few_lines_without_harm_do_not_explain_a_token_that_is_never_emitted() -
     diagnosis = diagnose(history({"ctc/val/ter": [0.15]}, rows=rows, task="ctc", train={"size": 30}))
     assert diagnosis.finding("LD602").severity == "info"
     assert [(f.code, f.severity) for f in diagnosis.causes] == [("LD411", "warning")]
+
+
+def at_chance(first, nearest, **context):
+    """200 samples of ten classes, learned by heart; validation is at chance."""
+    return history(
+        {"train/loss": [2.31, 1.9, 0.9, 0.3, 0.05], "update/ratio": [0.1] * 5},
+        counts={"train": [(first, 200), (60, 200), (150, 200), (190, 200), (200, 200)], "val": [(12, 100)] * 5},
+        classes=10,
+        train={"size": 200, "nearest_same": Count(k=nearest, n=200)},
+        **context,
+    )
+
+
+def causes_of_chance(run):
+    return [e.text for e in diagnose(run).finding("LD202").against]
+
+
+def test_labels_that_may_be_shuffled_are_suspected_before_weights_that_nobody_loaded() -> None:
+    causes = causes_of_chance(at_chance(first=22, nearest=19, model={"looks_fresh": True}))
+    assert causes[0].startswith(
+        "not verified: whether training labels belong to their inputs (the first time each sample"
+    )
+    assert "22/200 = 11 % were right" in causes[0]
+    assert "same label for 19/200 = 9.5 %" in causes[0]
+    assert "whether pretrained weights were meant to be there (none were named" in causes[-1]
+
+
+@pytest.mark.parametrize(("first", "nearest"), [(22, 150), (70, 19)])
+def test_labels_that_fit_new_samples_are_left_out_and_those_of_validation_come_first(first, nearest) -> None:
+    causes = causes_of_chance(at_chance(first=first, nearest=nearest, model={"looks_fresh": True}))
+    assert not any("training labels belong" in cause for cause in causes)
+    assert "(those of training fit their inputs)" in causes[0]
+
+
+def test_a_first_epoch_that_moved_nothing_says_nothing_of_labels() -> None:
+    run = at_chance(first=22, nearest=19)
+    still = replace(run.epochs[0], values={**run.epochs[0].values, "update/ratio": 1e-4})
+    causes = causes_of_chance(replace(run, epochs=(still, *run.epochs[1:])))
+    assert "whether training labels belong to their inputs (the nearest other sample" in causes[0]

@@ -1,4 +1,4 @@
-"""Why validation may be at chance: what was seen, and the causes that nothing recorded has settled."""
+"""What validation at chance looks like in the record."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from lightning_diag.rules.reading import (
     classes,
     counts,
     final_count,
-    pretrained,
     trivial_loss,
     trivial_rate,
 )
-from lightning_diag.rules.sample_size import shown
 from lightning_diag.words import number, of, p
 
 
@@ -80,23 +78,3 @@ def what_training_did(history: RunHistory) -> str:
         return f"the training loss fell to {number(loss.values[-1])}"
     count = final_count(history, "probe") or final_count(history, "train")
     return f"training reached {of(count)}" if count else "training improved"
-
-
-def unverified(history: RunHistory, few: int) -> list[Evidence]:
-    """The causes to settle first; what a recorded signal has settled is left out."""
-    context, out = history.context, []
-    if pretrained(history) is None:
-        text = "whether pretrained weights reached the model: compare them with PretrainLoadVerifier(checkpoint=...)"
-        out.append(("pretrain", text))
-    labels = "whether validation uses the same label map and pairing as training: print 20 validation samples with their class names"
-    out.append(("data.val", labels))
-    seen = shown(history)
-    if seen and seen[0] < few:
-        each = f"{seen[0]:.0f} samples {seen[1]}"
-        text = f"whether {each} were merely memorised: train on half as many; unchanged means memorised"
-        out.append(("data.train.size", text))
-    if context.data.shift_auc is None and context.data.shift_smd is None:
-        out.append(
-            ("data.shift", "whether both splits are preprocessed alike: compare mean and spread of one batch of each")
-        )
-    return [Evidence(signal=signal, text=f"not verified: {text}") for signal, text in out]

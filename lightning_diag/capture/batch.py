@@ -11,6 +11,13 @@ from torch import Tensor
 Path = tuple[Any, ...]
 """Keys, indices and attribute names from the root to a tensor; ``()`` is the root itself."""
 
+
+class Attribute(str):
+    """A key of a path that is the name of an attribute, not of an entry of a mapping."""
+
+    __slots__ = ()
+
+
 MAX_LEAVES = 256
 MAX_DEPTH = 5
 
@@ -97,7 +104,7 @@ def _children(node: object) -> Iterator[tuple[Any, object]]:
     elif isinstance(node, list | tuple):
         yield from enumerate(node[:MAX_LEAVES])
     elif not isinstance(node, str | bytes | int | float | type) and hasattr(node, "__dict__") and not callable(node):
-        yield from list(vars(node).items())[:MAX_LEAVES]
+        yield from ((Attribute(name), child) for name, child in list(vars(node).items())[:MAX_LEAVES])
 
 
 def pick(root: object, path: Path) -> Tensor | None:
@@ -121,9 +128,9 @@ def batch_size(found: Mapping[Path, Tensor]) -> int | None:
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def name_of(path: Path) -> str:
-    """``batch[1]``, ``batch['labels']``: as the user would write it."""
-    return "batch" + "".join(f"[{key!r}]" for key in path)
+def name_of(path: Path, root: str = "batch") -> str:
+    """``batch[1]``, ``batch['labels']``, ``batch.labels``: as the user would write it."""
+    return root + "".join(f".{key}" if isinstance(key, Attribute) else f"[{key!r}]" for key in path)
 
 
 def is_named(path: Path, names: frozenset[str]) -> bool:

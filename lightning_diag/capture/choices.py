@@ -9,6 +9,7 @@ from lightning_diag.capture.candidates import Context
 from lightning_diag.capture.choice import Choice, Signature, signature_of
 from lightning_diag.capture.choosing import choose
 from lightning_diag.capture.heads import Head
+from lightning_diag.capture.hints import MARGIN, MASKED
 from lightning_diag.capture.observation import LABELLED
 from lightning_diag.capture.plans import Evidence, Plan
 from lightning_diag.capture.reading import Rejected
@@ -29,16 +30,6 @@ PATIENCE = 32
 
 class Unknown(Rejected):
     """A combination of losses that was not seen while the stage was calibrated: it is looked at when it comes again."""
-
-
-MASKED = (
-    "a mask hides entries of the loss, and which predictions count is not known: accuracy is not measured. Pass a function "
-    "that returns those that count, e.g. extractor=lambda step: (step.outputs['logits'][mask], step.outputs['labels'][mask])"
-)
-MARGIN = (
-    "the part that makes the predictions is given the labels (a margin is taken off the right class, as in ArcFace), so that they "
-    "are not what the model would answer: accuracy is not measured in this stage"
-)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -85,16 +85,6 @@ class Extractor(Protocol):
 
     def __call__(self, step: Step) -> Extracted:
         """The pair of ``step``."""
-
-
-def no_pair(stage: str, seen: Sequence[str]) -> str:
-    """Why ``stage`` has no pair, where things like ``seen`` stood in the way, and what to do."""
-    step = {"train": "training_step", "val": "validation_step", "test": "test_step"}.get(stage.partition(":")[0])
-    notes = f" Seen: {'; '.join(seen)}." if seen else ""
-    return (
-        f"no predictions and targets were found in {step or stage}.{notes} Pass a function that returns them, e.g. "
-        'extractor=lambda step: (step.outputs["logits"], step.batch[1])'
-    )
 
 
 class ExtractorError(Exception):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from lightning_diag.capture import hints
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
 from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
@@ -17,7 +18,6 @@ from lightning_diag.capture.extractor import (
     Step,
     as_pair,
     form_of,
-    no_pair,
     observe,
 )
 from lightning_diag.capture.matching import Route, route
@@ -43,8 +43,6 @@ DOUBT_STEPS = 64
 
 MAX_REASONS = 6
 """Reasons why candidates were refused that the report shows."""
-
-LOSS_ONLY = frozenset({"regression", "other"})
 
 
 @dataclass(slots=True)
@@ -73,6 +71,8 @@ class Stage:
     mode: bool = False
     watching: bool = False
     ended: bool = False
+    asked: bool = False  # the user's function is asked
+    held: hints.Held | None = None  # by the first step without a pair
 
     def __post_init__(self) -> None:
         self.choices = Choices(self.shared, training=self.name == "train")
@@ -130,10 +130,12 @@ class Stage:
         if seen is None and (close or self.plan is None):
             seen = self._from_calls(calls, evidence, close=close, settled=settled)
             final = self.overwritten or self.choices.hidden or self.choices.aside
-            if close and not final and (seen is None or seen.task in LOSS_ONLY):
+            if close and not final and (seen is None or seen.task in hints.LOSS_ONLY):
                 seen = self._searched(evidence, strong=seen is not None) or seen
         if close:
             self.choices.looked()
+            if seen is None and self.held is None:
+                self.held = hints.look(evidence.batch, evidence.result)
         self._count(seen)
         return seen
 
@@ -156,6 +158,7 @@ class Stage:
             seen=seen,
         )
         self.steps += 1
+        self.asked = True
         try:
             pair = as_pair(extractor(step))
             if isinstance(pair, Pair):
@@ -169,18 +172,22 @@ class Stage:
 
     def facts(self) -> CaptureFacts:
         """What the report says about this stage."""
-        problem = None if self.pairs else self._problem()
-        if self.pairs and self.task in LOSS_ONLY:
-            problem = self.choices.hidden or f"the loss compares no labels ({self.task}): accuracy is not measured"
+        problem, remedy = hints.loss_only(self.task, self.choices.hidden) if self.pairs else self._missing()
         lost = f" (no pair in {self.lost} of {self.lost + self.pairs} steps)" if self.pairs and self.lost else ""
         dropped = f" ({self.dropped} loss calls more in a step than can be kept)" if self.dropped else ""
         source = self.source and f"{self.source}{lost}{dropped}"
-        return CaptureFacts(stage=self.name, source=source, task=self.task, problem=problem, heads=self.choices.heads)
+        return CaptureFacts(
+            stage=self.name, source=source, task=self.task, problem=problem, remedy=remedy, heads=self.choices.heads
+        )
 
-    def _problem(self) -> str:
+    def _missing(self) -> tuple[str, str | None]:
+        """Why there is no pair, and what to do about it once that is settled."""
         if not self.steps:
-            return "no step was observed"
-        return no_pair(self.name, [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])])
+            return "no step was observed", None
+        if self.asked:
+            return "the extractor returned None for every step", hints.REPAIR
+        reasons = [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])]
+        return hints.no_pair(self.name, reasons, self.held), hints.remedy(self.held) if self._settled else None
 
     def _count(self, seen: Observation | None) -> None:
         if seen is None:

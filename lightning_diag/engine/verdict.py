@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_diag.findings import Clear, Finding, NotChecked
-from lightning_diag.history import RunHistory
+from lightning_diag.history import CaptureFacts, RunHistory
 from lightning_diag.rules.falls import best
-from lightning_diag.words import number, of, title
+from lightning_diag.words import listed, number, of, title
 
 LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
+HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
+"""Where the report says what to do about predictions that were not found."""
 
 
 def verdict(
@@ -26,7 +28,29 @@ def verdict(
         return _healthy(history, findings, clear, unchecked)
     first = causes[0]
     opening = first.summary if _carried(first) else f"Nothing is established. A suspicion: {_lowered(first.summary)}"
-    return " ".join(part for part in (opening, _others(causes[1:])) if part)
+    unfound = not_found(history.context.capture)
+    return " ".join(part for part in (opening, _others(causes[1:]), unfound, unfound and HOW) if part)
+
+
+def not_found(capture: Sequence[CaptureFacts]) -> str:
+    """In which steps no predictions were found, and what was not judged for it; empty where none are missing."""
+    missing = [facts.stage for facts in capture if facts.remedy]
+    if not missing:
+        return ""
+    judged = {
+        (True, True): "accuracy, classes and the gap between training and validation were",
+        (True, False): "training accuracy and the gap to validation were",
+        (False, True): "validation accuracy, classes and the gap to training were",
+        (False, False): "accuracy there was",
+    }
+    where = listed([_step(stage) for stage in missing])
+    what = judged["train" in missing, "val" in missing]
+    return f"No predictions that can be counted were found in {where}, so that {what} not judged."
+
+
+def _step(stage: str) -> str:
+    name, _, loader = stage.partition(":")
+    return f"{'training' if name == 'train' else 'validation'}_step{f' of loader {loader}' if loader else ''}"
 
 
 def _carried(finding: Finding) -> bool:
@@ -52,7 +76,9 @@ def _healthy(
     known = f" Good to know: {findings[0].title.rstrip('.')}." if findings else ""
     looked = f"{len(clear)} check{'' if len(clear) == 1 else 's'} found nothing"
     unseen = f", {len(unchecked)} could not be made" if unchecked else ""
-    return f"Nothing is wrong that was looked for: {best}{looked}{unseen}.{known}"
+    unfound = not_found(history.context.capture)
+    opening = f"{unfound} {HOW} Of the rest nothing is wrong" if unfound else "Nothing is wrong that was looked for"
+    return f"{opening}: {best}{looked}{unseen}.{known}"
 
 
 def _best_text(history: RunHistory) -> str:

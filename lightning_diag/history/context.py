@@ -74,7 +74,8 @@ class CaptureFacts:
 
     Attributes:
         stage: ``train`` or ``val``; source: e.g. ``loss call cross_entropy``; task: see ``RunContext.task``.
-        problem: why nothing (or only the loss) was captured, and how to mend it.
+        problem: why nothing (or only the loss) was captured.
+        remedy: how to hand over predictions that were not found; None where none are missing, as in a regression.
         heads: names of further loss calls in the step that were not chosen.
     """
 
@@ -82,6 +83,7 @@ class CaptureFacts:
     source: str | None = None
     task: str | None = None
     problem: str | None = None
+    remedy: str | None = None
     heads: tuple[str, ...] = ()
 
 

@@ -142,4 +142,4 @@ class TwoLoaders(Plain):
 def test_a_second_loader_that_cannot_be_read_is_named(tmp_path):
     history, _ = observed(tmp_path, module=TwoLoaders(), epochs=2, val=[loader(31, 2), DataLoader(blobs(31)[0], 10)])
     assert [facts.stage for facts in history.context.capture] == ["train", "val", "val:1"]
-    assert "no predictions and targets" in history.context.capture[2].problem
+    assert "no class labels" in history.context.capture[2].problem

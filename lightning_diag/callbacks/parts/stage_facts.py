@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.messages import warn
 from lightning_diag.callbacks.run import Run
 from lightning_diag.capture import StepCapture
-from lightning_diag.history import CTCFacts, Outcomes
+from lightning_diag.engine.verdict import not_found
+from lightning_diag.history import CaptureFacts, CTCFacts, Outcomes
 from lightning_diag.metrics.groups import MAX_GROUPS
 
 Collectors = Mapping[str, StageCollector]
@@ -29,6 +30,7 @@ def record_facts(run: Run, capture: StepCapture, collectors: Collectors, *, fina
         "ctc": _ctc_facts(collectors, final=final) or context.ctc,
         "class_names": _names(run, train.classes),
     }
+    _tell_unfound(run, capture, context.capture, changes["capture"])
     if final:
         changes["outcomes"] = _outcomes(run, collectors)
         _tell_groups(run, collectors)
@@ -51,6 +53,14 @@ def tell_faults(run: Run, capture: StepCapture) -> None:
     for text in capture.faults.news():
         run.recorder.note(text)
         warn(f"lightning_diag: {text}\n{capture.faults.trace}")
+
+
+def _tell_unfound(run: Run, capture: StepCapture, before: Sequence[CaptureFacts], now: Sequence[CaptureFacts]) -> None:
+    """One warning about the stages that are newly known to give no predictions; of a fault another one tells."""
+    known = {facts.stage for facts in before if facts.remedy}
+    news = [f for f in now if f.remedy and f.stage not in known and not capture.faults.problem(f.stage)]
+    if news and run.is_writer:
+        warn(f"lightning_diag: {not_found(news)} {news[0].remedy}")
 
 
 def _place(stage: str) -> tuple[int, int]:

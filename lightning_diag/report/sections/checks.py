@@ -36,6 +36,9 @@ def not_checked(view: View) -> tuple[Block, ...]:
     for outcome in view.diagnosis.not_checked:
         reasons[outcome.reason].append(words(outcome.name))
     items = [Item(lead=f"{_capital(reason)}:", text=", ".join(names)) for reason, names in reasons.items()]
+    remedy = next((facts.remedy for facts in view.history.context.capture if facts.remedy), None)
+    if remedy:  # one extractor serves all stages: said once
+        items.insert(0, Item(lead="No predictions that can be counted were found:", text=visible(remedy)))
     items += [
         Item(
             lead=f"{c.code} {words(c.name)} failed:", text=f"the rule raised {visible(c.error)[:300]}; please report it"

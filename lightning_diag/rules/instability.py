@@ -112,6 +112,18 @@ def killed_units(history: RunHistory, share: float, epoch: int, level: float) ->
     return Evidence(signal="relu/dead_share", text=text, epoch=since, observed=late(dead.values), expected=share)
 
 
+def undone(history: RunHistory, share: float) -> Evidence | None:
+    """A training loss that ends above ``share`` of what there was to learn, the lowest of its last three epochs."""
+    loss, scale = history.series("train/loss").finite.values, loss_scale(history)
+    ends = min(loss[-3:], default=0.0)
+    if len(loss) < 3 or not scale or ends < share * scale:
+        return None
+    text = (
+        f"the training loss got down to {number(ends)} in the end, {percent(ends / scale)} of what there was to learn"
+    )
+    return Evidence(signal="train/loss", text=text, observed=ends, expected=share * scale)
+
+
 def _only_falls(values: Sequence[float]) -> bool:
     """A series that never rises is not restless, however bent: a CTC loss falls in a wide arc when it leaves the blanks."""
     return all(b <= a for a, b in pairwise(values))

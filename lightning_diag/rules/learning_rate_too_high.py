@@ -9,7 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
-from lightning_diag.rules.instability import killed_units, replaced, restless, spike, stays_high
+from lightning_diag.rules.instability import killed_units, replaced, restless, spike, stays_high, undone
 from lightning_diag.words import number
 
 
@@ -38,6 +38,9 @@ class LearningRateTooHigh(Rule):
     worse: float = 2.0
     """Training loss at the end over that of the untrained model that is harm beside another sign, even while it falls. Single
     steps of an untrained model vary by less than half of its loss, the mean of an epoch by less still."""
+    half: float = 0.5
+    """Share of what there was to learn that is left at the end, which counts as harm beside two other signs, even while the
+    loss falls: large steps that leave more than half undone did not pay."""
     level: float = 0.1
     """Training loss, as a share of what there was to learn, below which the run is good in spite of all signs."""
 
@@ -51,7 +54,8 @@ class LearningRateTooHigh(Rule):
         signs = [sign for sign in possible if sign]
         harm = stays_high(history, self.noise, self.level, self.worse)
         if len(signs) > 1 and harm is None:
-            harm = killed_units(history, self.dead, max(sign.epoch or 0 for sign in signs), self.level)
+            last = max(sign.epoch or 0 for sign in signs)
+            harm = killed_units(history, self.dead, last, self.level) or undone(history, self.half)
         if not signs or harm is None:
             return None
         lr = history.context.optim.lr

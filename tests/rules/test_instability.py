@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lightning_diag.engine import diagnose
 from lightning_diag.rules.instability import restless
 from tests.build import history
@@ -66,3 +68,28 @@ def test_a_loss_that_falls_with_the_schedule_to_many_times_the_untrained_one_is_
     assert [f.severity for f in found if f.code == "LD205"] == ["info"], "no longer the advice that comes first"
     trained = diagnose(history({**run, "train/loss": low}, counts=counts, task="dense", classes=5)).findings
     assert "LD102" not in [f.code for f in trained]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"), [({}, True), ({"update/ratio": [0.3]}, False), ({"loss/step_max": [0.9]}, False)]
+)
+def test_two_signs_and_less_than_half_learned_are_harm_although_the_loss_falls(changed, named) -> None:
+    """A tagger of images, four labels, Adam at a hundred times the rate that trains it to 0.04."""
+    run = {
+        "train/loss": [0.64, 0.499, 0.511, 0.511, 0.495, 0.483, 0.489, 0.483, 0.478, 0.473],
+        "loss/first": [0.691],
+        "loss/step_max": [2.71, 0.587],
+        "update/ratio": [1.0, 0.0955, 0.15, 0.137],
+        "param/norm": [71.4, 83.4],
+    }
+    assert ("LD102" in [f.code for f in diagnose(history({**run, **changed}, task="multilabel")).findings]) is named
+
+
+def test_two_signs_are_no_harm_where_more_than_half_was_learned() -> None:
+    run = {
+        "train/loss": [0.6, 0.5, 0.42, 0.36, 0.32, 0.3],
+        "loss/first": [0.691],
+        "loss/step_max": [2.71, 0.587],
+        "update/ratio": [1.0, 0.0955],
+    }
+    assert "LD102" not in [f.code for f in diagnose(history(run, task="multilabel")).findings]

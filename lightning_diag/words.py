@@ -29,6 +29,11 @@ def title(signal: str) -> str:
     return TITLES.get(signal, signal)
 
 
+def capital(text: str) -> str:
+    """``text`` with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(rate: float, n: int | None = None) -> str:
     """``72 %``, ``3.6 %``; one decimal below ten percent, and from 1,000 samples on, where it means something.
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from lightning_diag.cli import main
-from lightning_diag.history import EpochRecord, OptimFacts, RunContext, StopFacts
+from lightning_diag.engine import diagnose
+from lightning_diag.history import EpochRecord, OptimFacts, RunContext, RunHistory, StopFacts
 from lightning_diag.rules import RULES
 from lightning_diag.store import append_context, append_epoch
 
@@ -82,13 +83,29 @@ def test_diagnose_prints_the_report_and_takes_thresholds(log, tmp_path, capsys):
 
 
 def test_diagnose_a_killed_run_writes_into_its_folder(tmp_path, capsys):
-    append_context(tmp_path / "history.jsonl", RunContext(stop=StopFacts(status="running")))
-    append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0}))
+    context = RunContext(stop=StopFacts(status="running"), started="2026-05-01T13:44:30+00:00")
+    append_context(tmp_path / "history.jsonl", context)
+    append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=0, values={"val/loss": 1.0, "time/epoch": 90.0}))
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"type":"epo')
     assert main(["diagnose", str(tmp_path), "--no-figures"]) == 0
-    assert "torn" in capsys.readouterr().out
-    assert (tmp_path / "diagnosis.md").exists()
+    told, page = capsys.readouterr().out, (tmp_path / "diagnosis.md").read_text(encoding="utf-8")
+    assert "torn" in told
+    assert "killed or is still going; the last epoch written is 0, at about 2026-05-01 13:46 UTC" in told
+    assert page.splitlines()[0].endswith("epoch 0 (no end recorded)")
+    assert "| last written | 0 |" in page
+    assert "| how it ended | no end recorded |" in page
+    assert "running |" not in page
+
+
+@pytest.mark.parametrize(
+    ("started", "seconds"), [(None, 90.0), ("2026-05-01T13:44:30+00:00", None), ("yesterday", 90.0)]
+)
+def test_a_time_that_is_not_known_is_not_made_up(started, seconds):
+    values = {"val/loss": 1.0} | ({} if seconds is None else {"time/epoch": seconds})
+    context = RunContext(stop=StopFacts(status="running"), started=started)
+    verdict = diagnose(RunHistory(context=context, epochs=(EpochRecord(epoch=3, values=values),))).verdict
+    assert verdict.endswith("the last epoch written is 3.")
 
 
 def test_a_resumed_log_is_compared_with_where_it_started(tmp_path, capsys):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from lightning_diag.findings import Clear, Finding, NotChecked
 from lightning_diag.history import CaptureFacts, RunHistory
 from lightning_diag.rules.falls import best
-from lightning_diag.words import listed, number, of, title
+from lightning_diag.rules.no_end import NO_END, last_written, unended
+from lightning_diag.words import capital, listed, number, of, title
 
 LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
@@ -18,7 +19,14 @@ HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
 def verdict(
     history: RunHistory, findings: Sequence[Finding], clear: Sequence[Clear], unchecked: Sequence[NotChecked]
 ) -> str:
-    """One to three sentences about the whole run."""
+    """A few sentences about the whole run; the last one where the record has no end."""
+    said = _judged(history, findings, clear, unchecked)
+    return f"{said} {capital(NO_END)}; {last_written(history)}." if unended(history) else said
+
+
+def _judged(
+    history: RunHistory, findings: Sequence[Finding], clear: Sequence[Clear], unchecked: Sequence[NotChecked]
+) -> str:
     causes = [f for f in findings if f.severity != "info" and f.explained_by is None]
     if not history.epochs and not causes:
         return "Nothing can be said: no epoch was finished and nothing was measured."

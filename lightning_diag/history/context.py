@@ -93,7 +93,7 @@ class StopFacts:
 
     Attributes:
         status: ``finished`` (planned length), ``stopped`` (a callback asked), ``interrupted``, ``exception``,
-            ``running`` (the report was written before the end), ``unknown``.
+            ``running`` (no end was recorded: the run goes on, or was killed), ``unknown``.
         reason: one sentence.
         stopper: class name of the callback that stopped the run.
         would_stop_epoch: where the adaptive criterion would have stopped.

@@ -10,6 +10,7 @@ from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.climbs import Climb, climbs
 from lightning_diag.rules.consequences import NOTHING_LEARNED
+from lightning_diag.rules.no_end import NO_END, unended
 from lightning_diag.rules.reading import after
 from lightning_diag.rules.resuming import come_back
 from lightning_diag.words import number
@@ -42,8 +43,10 @@ class LearningRateJump(Rule):
         later, before = after(loss, peak + 1).values, dict(loss)[climb.before]
         if not at_resume and later and min(later) < before:
             return None  # it passed: a warm-up, or a restart
-        if not at_resume and not later and history.context.stop.status == "running":
-            raise CannotTellError("the loss jumped with the learning rate in the last epoch so far, and may come back")
+        if not at_resume and not later and unended(history):
+            raise CannotTellError(
+                f"the loss jumped with the learning rate in the last epoch, and {NO_END}, so that it may come back"
+            )
         epoch, low, high, factor = climb.epoch, climb.low, climb.high, climb.high / climb.low
         back = f", and its lowest value since is {number(min(later))} against {number(before)} before" if later else ""
         rose = (

@@ -10,6 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory, Series
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.ended_schedule import NEW_SCHEDULE, ended_schedule, trial
+from lightning_diag.rules.no_end import NO_END, unended
 from lightning_diag.rules.reading import trivial_loss
 from lightning_diag.words import number, percent
 
@@ -31,8 +32,8 @@ class StillImproving(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        if history.context.stop.status == "running":
-            raise CannotTellError("the run is still going")
+        if unended(history):
+            raise CannotTellError(NO_END)
         loss = history.series("val/loss").finite
         fall = fall_at_end(history, loss)
         if fall is None or fall.share < self.notable:

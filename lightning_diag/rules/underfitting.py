@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
+from lightning_diag.rules.no_end import NO_END, unended
 from lightning_diag.rules.reading import after, final_count, late, learned, loss_scale, seen, stuck
 from lightning_diag.words import of, percent
 
@@ -36,8 +37,8 @@ class Underfitting(Rule):
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
-        if history.context.stop.status == "running":
-            raise CannotTellError("the run is still going")
+        if unended(history):
+            raise CannotTellError(NO_END)
         both = [count for stage in ("train", "probe") if (count := final_count(history, stage))]
         train, val = self._training(history), final_count(history, "val")
         if train is None or learned(history, "train") is False or stuck(history):

@@ -12,7 +12,7 @@ from lightning_diag.stopping.criterion import StoppingCriterion
 from lightning_diag.stopping.exits import Exits
 from lightning_diag.stopping.schedule import LearningRatePlan
 from lightning_diag.stopping.values import Decision, Evaluation
-from lightning_diag.words import title
+from lightning_diag.words import capital, title
 
 ALONE = frozenset({"non-finite", "target", "collapse"})
 """Causes that stop a run whatever the other series say; the loss alone may worsen while the metric still improves."""
@@ -104,8 +104,4 @@ def _all_reasons(decisions: Mapping[str, Decision]) -> str:
     names: dict[str, list[str]] = {}
     for name, decision in decisions.items():
         names.setdefault(decision.reason, []).append(title(name))
-    return ". ".join(f"{_capital(' and '.join(same))}: {reason}" for reason, same in names.items())
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return ". ".join(f"{capital(' and '.join(same))}: {reason}" for reason, same in names.items())

@@ -18,6 +18,7 @@ from lightning_diag.report.sections.result import result
 from lightning_diag.report.sections.samples import samples
 from lightning_diag.report.sections.sequence import ctc
 from lightning_diag.report.view import View
+from lightning_diag.rules.no_end import unended
 
 Builder = Callable[[View], tuple[Block, ...]]
 
@@ -61,7 +62,11 @@ def _title(key: str, title: str, view: View) -> str:
 
 
 def heading(view: View) -> str:
-    """``Diagnosis: resumed fit of Net, epochs 22–41``."""
+    """``Diagnosis: resumed fit of Net, epochs 22–41``; it says so where the record has no end."""
+    return f"{_run(view)}{' (no end recorded)' if unended(view.history) else ''}"
+
+
+def _run(view: View) -> str:
     context, records = view.history.context, view.history.epochs
     kind = "resumed fit" if context.resumed_from or context.resumed_epoch else "fit" if context.model.name else "run"
     of = f" of {context.model.name}" if context.model.name else ""

@@ -11,7 +11,9 @@ from lightning_diag.report.escape import name, visible
 from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View
 from lightning_diag.rules import RULES
+from lightning_diag.rules.no_end import unended
 from lightning_diag.thinning import notes
+from lightning_diag.words import capital
 
 NOTES = 30
 """Notes of the observer that are printed; a run that produces more has said the same thing many times."""
@@ -35,7 +37,7 @@ def not_checked(view: View) -> tuple[Block, ...]:
     reasons: dict[str, list[str]] = defaultdict(list)
     for outcome in view.diagnosis.not_checked:
         reasons[outcome.reason].append(words(outcome.name))
-    items = [Item(lead=f"{_capital(reason)}:", text=", ".join(names)) for reason, names in reasons.items()]
+    items = [Item(lead=f"{capital(reason)}:", text=", ".join(names)) for reason, names in reasons.items()]
     remedy = next((facts.remedy for facts in view.history.context.capture if facts.remedy), None)
     if remedy:  # one extractor serves all stages: said once
         items.insert(0, Item(lead="No predictions that can be counted were found:", text=visible(remedy)))
@@ -46,10 +48,6 @@ def not_checked(view: View) -> tuple[Block, ...]:
         for c in view.diagnosis.crashed
     ]
     return (Bullets(items=tuple(items)),) if items else ()
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def configuration(view: View) -> tuple[Block, ...]:
@@ -80,7 +78,7 @@ def _rows(history: RunHistory) -> list[tuple[str, str]]:
         ("gradient clipping", _clip(context)),
         ("accumulated batches", str(optim.accumulate) if (optim.accumulate or 1) > 1 else ""),
         ("planned length", _planned(context)),
-        ("how it ended", _ended(context)),
+        ("how it ended", _ended(history)),
         ("resumed from", name(context.resumed_from, 100) if context.resumed_from else ""),
         ("best judged by", f"{context.monitor} ({context.monitor_mode})" if context.monitor else ""),
         ("early stopping", name(optim.early_stopping, 100) if optim.early_stopping else ""),
@@ -171,8 +169,10 @@ def _planned(context: RunContext) -> str:
     return ", ".join(part for part in (epochs, steps) if part)
 
 
-def _ended(context: RunContext) -> str:
-    stop = context.stop
+def _ended(history: RunHistory) -> str:
+    if unended(history):
+        return "no end recorded"  # the first lines say more
+    stop = history.context.stop
     who = f" by {name(stop.stopper)}" if stop.stopper else ""
     why = name(stop.reason or stop.error or "", 300) if stop.reason or stop.error else ""
     status = "" if stop.status == "unknown" else f"{stop.status}{who}"

@@ -9,6 +9,7 @@ from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
 from lightning_diag.rules.independence import UNKNOWN, as_samples, independent, samples
+from lightning_diag.rules.no_end import unended
 from lightning_diag.statistics import CUSTOMARY, best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
 from lightning_diag.words import points, title
@@ -79,9 +80,10 @@ def _final(view: View) -> tuple[str, ...] | None:
     record = view.final
     if record is None:
         return None
-    joint = "best and final" if _best_word(view) == "best" else f"{_best_word(view)}, and final"
+    last = "last written" if unended(view.history) else "final"
+    joint = f"best and {last}" if _best_word(view) == "best" else f"{_best_word(view)}, and {last}"
     best = _best_record(view)
-    word = joint if best is record and len(view.evaluated) > 1 else "final"
+    word = joint if best is record and len(view.evaluated) > 1 else last
     value = record.values[view.metric[0]]
     against = _against_target(view, view.count(record), value) if view.history.context.target else _against_best(view)
     same = best is not None and best is not record and best.values[view.metric[0]] == value

@@ -25,7 +25,7 @@ ENDINGS = {
     "stopped": "stopped",
     "interrupted": "interrupted",
     "exception": "crashed",
-    "running": "running",
+    "running": "no end recorded",
 }
 EVENTS = {
     "resume": "resumed",

@@ -182,14 +182,14 @@ def _compares(metric: nn.Module) -> bool:
 def by_forward(evidence: Evidence, module: nn.Module) -> Iterator[tuple[Located, Located, str]]:
     """The output nearest to the loss, or of ``forward``, with the label of the batch."""
     del module
-    targets = [(path, leaf) for path, leaf in evidence.batch.items() if _is_label(path, evidence)]
+    targets = [(path, leaf) for path, leaf in evidence.batch.items() if is_label(path, evidence)]
     for place, preds, name in _outputs(evidence):
         for path, target in targets:
             source = f"output of {name} with {name_of(path)}"
             yield (place, preds), (Place("batch", path), target), source
 
 
-def _is_label(path: Path, evidence: Evidence) -> bool:
+def is_label(path: Path, evidence: Evidence) -> bool:
     """A named entry, or the second of two elements."""
     if is_named(path, TARGET_NAMES):
         return True

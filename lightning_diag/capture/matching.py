@@ -26,6 +26,7 @@ VIEWS: Mapping[str, Step] = {
     "movedim(-1, 1)": lambda t: t.movedim(-1, 1),
     "transpose(0, 1)": lambda t: t.transpose(0, 1),
     "permute(2, 0, 1)": lambda t: t.permute(2, 0, 1),
+    "squeeze(2) permute(2, 0, 1)": lambda t: t.squeeze(2).permute(2, 0, 1),
     "squeeze(-1)": lambda t: t.squeeze(-1),
     "squeeze(1)": lambda t: t.squeeze(1),
     "unsqueeze(1)": lambda t: t.unsqueeze(1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from lightning_diag.capture import hints
+from lightning_diag.capture import hints, sequences
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
 from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
@@ -25,6 +25,7 @@ from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
 from lightning_diag.capture.plans import Evidence, PlacePlan, Plan, RoutePlan
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, readable, reversed_arguments
+from lightning_diag.capture.sequences import SequencePlan
 from lightning_diag.capture.steady import Steady
 from lightning_diag.capture.taps import scripted
 from lightning_diag.history import CaptureFacts
@@ -241,6 +242,8 @@ class Stage:
         """Remember the path of the pair and exchanged arguments for stages that have no loss call or no gradients."""
         sites = {call.entry.name for call in calls if reversed_arguments(call)}
         self.shared.reversed_sites |= sites
+        if seen.task == "ctc":
+            self._learn_sequence(seen, evidence)
         if seen.task not in {"multiclass", "dense", "binary", "multilabel"} or not evidence.visits:
             return
         found: Route | None = route(seen.preds, seen.target, evidence.visits, evidence.batch)
@@ -250,12 +253,20 @@ class Stage:
         if learned != self.shared.route:
             self.shared.route = learned
 
+    def _learn_sequence(self, seen: Observation, evidence: Evidence) -> None:
+        """The same for CTC; lengths that are alike by chance in one step are told apart by the next."""
+        known = self.shared.route
+        if isinstance(known, SequencePlan) and known.gives(seen, evidence):
+            return
+        self.shared.route = sequences.learn(seen, evidence.visits, evidence.batch) or known
+
     def _searched(self, evidence: Evidence, *, strong: bool) -> Observation | None:
         """The calibrated path of another stage, else the search of :mod:`.discovery`."""
         learned = self.shared.route
         if learned is not None and not strong:
             self.learned = learned
-            seen = self._adopt(learned, evidence)
+            fits = learned.fitted(evidence) if isinstance(learned, SequencePlan) else learned
+            seen = self._adopt(fits, evidence)
             if seen is not None:
                 return seen
         for found in discover(evidence, self.module, self.reasons, strong=strong):

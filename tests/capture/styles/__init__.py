@@ -1,6 +1,17 @@
 """Small modules, one per style in which public LightningModules are written. Each knows its true pair."""
 
-from tests.capture.styles import bodies, custom, elements, losses, multiple, silent, unlabelled, unproven, written
+from tests.capture.styles import (
+    bodies,
+    custom,
+    decoded,
+    elements,
+    losses,
+    multiple,
+    silent,
+    unlabelled,
+    unproven,
+    written,
+)
 from tests.capture.styles.base import REGISTRY, Style
 
 __all__ = [
@@ -8,6 +19,7 @@ __all__ = [
     "Style",
     "bodies",
     "custom",
+    "decoded",
     "elements",
     "losses",
     "multiple",

@@ -13,7 +13,7 @@ from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_masked, returned_loss
 from lightning_diag.capture.loops import is_loop
-from lightning_diag.capture.matching import match_leaf
+from lightning_diag.capture.matching import match_leaf, match_output
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
 from lightning_diag.capture.taps import Visit
@@ -67,14 +67,15 @@ def _decide(candidates: list[Candidate], context: Context, choice: Choice) -> Ch
         choice.reason = f"{len(candidates)} calls of one loop, joined"
         return choice
     ranked = sorted(candidates, key=_key)
-    best = ranked[0]
+    best, last = _answer(ranked, context)
     choice.order = (best.index, *(c.index for c in candidates if c is not best))
     choice.task, choice.one_hot, choice.head = best.seen.task, best.one_hot, best.head
     choice.doubt = any(c.doubt for c in candidates)
     if best.seen.task == "multiclass" and best.given_labels:
         choice.task, choice.margin = "other", True
     if len(candidates) > 1:
-        choice.reason = _why(best, ranked[1], len(candidates), first)
+        others = [c for c in ranked if c is not best]
+        choice.reason = _why(best, others[0], len(candidates), first, last=last)
         choice.heads = tuple(_label(c) for c in candidates if c is not best)
     return choice
 
@@ -216,9 +217,35 @@ def _key(candidate: Candidate) -> tuple[float, ...]:
     return (-candidate.likeness, -float(in_batch), -_RANK.get(candidate.seen.task, 0), -factor, candidate.index)
 
 
-def _why(best: Candidate, second: Candidate, number: int, first: Candidate) -> str:
+def _answer(ranked: list[Candidate], context: Context) -> tuple[Candidate, bool]:
+    """The best call; of several heads that learn the same labels in equal parts, the one that the network makes last.
+
+    The heads before it help to train the parts below (a head over convolutions under a recurrent one, the stages of a
+    refinement). Passes of one module are no such heads.
+
+    Returns:
+        The call, and whether it was chosen for being the last.
+    """
+    best = ranked[0]
+    alike = [c for c in ranked if _key(c)[:-1] == _key(best)[:-1] and _learns_the_same(c, best)]
+    found = [match_output(c.seen.preds, context.visits[::-1]) for c in alike] if len(alike) > 1 else []
+    visits = [match[0] for match in found if match is not None]
+    if len(alike) < 2 or len({visit.name for visit in visits}) < len(alike):
+        return best, False
+    turns = [next(i for i, other in enumerate(context.visits) if other is visit) for visit in visits]
+    return alike[turns.index(max(turns))], True
+
+
+def _learns_the_same(candidate: Candidate, other: Candidate) -> bool:
+    same_kind = candidate.call.entry is other.call.entry and candidate.seen.num_classes == other.seen.num_classes
+    return same_kind and (candidate is other or values.same(candidate.seen.target, other.seen.target))
+
+
+def _why(best: Candidate, second: Candidate, number: int, first: Candidate, *, last: bool) -> str:
     """The first criterion by which the best differs from the next."""
     name = _label(best)
+    if last:
+        return f"{name}, of {number} loss calls: the last head of those with its labels"
     for position, text in enumerate(
         ("training reads it", f"its target is {name_of(best.leaf or ())}", "its task can be counted", "it weighs most")
     ):

@@ -145,7 +145,7 @@ def same_memory(wanted: Tensor, base: Tensor) -> str | None:
     if wanted.dtype != base.dtype or storage(wanted) != storage(base):
         return None
     for name, step in VIEWS.items():
-        made = _tried(step, base)
+        made = tried(step, base)
         if made is not None and made.shape == wanted.shape and made.data_ptr() == wanted.data_ptr():
             return name
     return None
@@ -167,11 +167,11 @@ def within(part: Tensor, whole: Tensor) -> bool:
 def _by_value(wanted: Tensor, base: Tensor, steps: Mapping[str, Step]) -> tuple[str, str] | None:
     """(view, step) with which ``base`` has the values of ``wanted``."""
     for view_name, view in VIEWS.items():
-        seen = _tried(view, base)
+        seen = tried(view, base)
         if seen is None or not 0 < seen.numel() <= values.MAX_LOOK:
             continue
         for name, step in steps.items():
-            made = _tried(step, seen) if _may_become(seen, wanted, name) else None
+            made = tried(step, seen) if _may_become(seen, wanted, name) else None
             if made is not None and values.same(wanted, made):
                 return view_name, name
     return None
@@ -183,7 +183,8 @@ def _may_become(seen: Tensor, wanted: Tensor, name: str) -> bool:
     return seen.shape == wanted.shape
 
 
-def _tried(step: Step, tensor: Tensor) -> Tensor | None:
+def tried(step: Step, tensor: Tensor) -> Tensor | None:
+    """The tensor after ``step``; None where its shape does not allow it."""
     try:
         with torch.no_grad():
             return step(tensor.detach())

@@ -11,9 +11,9 @@ from torch import Tensor
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import Path, leaves, name_of, pick
 from lightning_diag.capture.discovery import is_label
-from lightning_diag.capture.matching import CASTS, POINTWISE, VIEWS, match_leaf, match_output
+from lightning_diag.capture.matching import CASTS, POINTWISE, VIEWS, match_leaf, match_output, tried
 from lightning_diag.capture.observation import Observation, plain
-from lightning_diag.capture.plans import Evidence, Place
+from lightning_diag.capture.plans import Evidence, Place, Plan
 from lightning_diag.capture.reading import Rejected
 from lightning_diag.capture.taps import Visit
 
@@ -144,7 +144,8 @@ class SequencePlan:
         if not there:
             return self
         plan, output = replace(self, preds=there), there[0].find(evidence)
-        if output is not None and values.kind_of(output, self._class_dim(output)) == "probs":
+        scores = tried(VIEWS[self.view], output) if output is not None else None
+        if scores is not None and values.kind_of(scores, -1) == "probs":
             plan = replace(plan, pointwise="log()")
         if not any(isinstance(key, int) for key in self.target) or self.entries == _entries(evidence.batch):
             return plan
@@ -159,9 +160,6 @@ class SequencePlan:
             target_lengths=replace(plan.target_lengths, places=()),
         )
 
-    def _class_dim(self, output: Tensor) -> int:
-        return list(output.shape).index(self.classes) if list(output.shape).count(self.classes) == 1 else -1
-
     def _may_be_tokens(self, leaf: Tensor) -> bool:
         if leaf.is_floating_point() or leaf.dim() not in (1, 2):
             return False
@@ -169,6 +167,18 @@ class SequencePlan:
 
 
 _POINTWISE = {**POINTWISE, "log()": torch.log}
+
+
+def learned(known: Plan | None, seen: Observation, evidence: Evidence) -> Plan | None:
+    """The path of the pair of a CTC loss call; lengths that are alike by chance in one step are told apart by the next."""
+    if isinstance(known, SequencePlan) and known.gives(seen, evidence):
+        return known
+    return learn(seen, evidence.visits, evidence.batch) or known
+
+
+def fitted(plan: Plan, evidence: Evidence) -> Plan:
+    """A learned path for the stage of this step."""
+    return plan.fitted(evidence) if isinstance(plan, SequencePlan) else plan
 
 
 def learn(seen: Observation, visits: list[Visit], batch: Mapping[Path, Tensor]) -> SequencePlan | None:

@@ -25,7 +25,6 @@ from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
 from lightning_diag.capture.plans import Evidence, PlacePlan, Plan, RoutePlan
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, readable, reversed_arguments
-from lightning_diag.capture.sequences import SequencePlan
 from lightning_diag.capture.steady import Steady
 from lightning_diag.capture.taps import scripted
 from lightning_diag.history import CaptureFacts
@@ -148,7 +147,6 @@ class Stage:
         Raises:
             ExtractorError: when the function raises, or returns what is no pair.
         """
-        seen = readable(calls)
         step = Step(
             stage=self.name.partition(":")[0],
             module=self.module,
@@ -156,7 +154,7 @@ class Stage:
             batch_idx=where[0],
             dataloader_idx=where[1],
             outputs=outputs,
-            seen=seen,
+            seen=readable(calls),
         )
         self.steps += 1
         self.asked = True
@@ -240,33 +238,22 @@ class Stage:
 
     def _learn(self, seen: Observation, calls: list[LossCall], evidence: Evidence) -> None:
         """Remember the path of the pair and exchanged arguments for stages that have no loss call or no gradients."""
-        sites = {call.entry.name for call in calls if reversed_arguments(call)}
-        self.shared.reversed_sites |= sites
+        self.shared.reversed_sites |= {call.entry.name for call in calls if reversed_arguments(call)}
         if seen.task == "ctc":
-            self._learn_sequence(seen, evidence)
+            self.shared.route = sequences.learned(self.shared.route, seen, evidence)
         if seen.task not in {"multiclass", "dense", "binary", "multilabel"} or not evidence.visits:
             return
         found: Route | None = route(seen.preds, seen.target, evidence.visits, evidence.batch)
-        if found is None:
-            return
-        learned = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim, ignore_index=seen.ignore_index))
-        if learned != self.shared.route:
-            self.shared.route = learned
-
-    def _learn_sequence(self, seen: Observation, evidence: Evidence) -> None:
-        """The same for CTC; lengths that are alike by chance in one step are told apart by the next."""
-        known = self.shared.route
-        if isinstance(known, SequencePlan) and known.gives(seen, evidence):
-            return
-        self.shared.route = sequences.learn(seen, evidence.visits, evidence.batch) or known
+        if found is not None:
+            learned = RoutePlan(found, Form(seen.task, seen.kind, seen.class_dim, ignore_index=seen.ignore_index))
+            self.shared.route = learned if learned != self.shared.route else self.shared.route
 
     def _searched(self, evidence: Evidence, *, strong: bool) -> Observation | None:
         """The calibrated path of another stage, else the search of :mod:`.discovery`."""
         learned = self.shared.route
         if learned is not None and not strong:
             self.learned = learned
-            fits = learned.fitted(evidence) if isinstance(learned, SequencePlan) else learned
-            seen = self._adopt(fits, evidence)
+            seen = self._adopt(sequences.fitted(learned, evidence), evidence)
             if seen is not None:
                 return seen
         for found in discover(evidence, self.module, self.reasons, strong=strong):

@@ -337,3 +337,38 @@ class TwoPassesInTraining(Base):
 
     def validation_step(self, batch, batch_idx):
         self.log("acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class Below(Both):
+    """A head over the lower part learns the same labels; its loss is called first."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.low_head, self.high = nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES), nn.Linear(6, 7)
+        self.high_head = nn.Linear(7, CLASSES)
+
+    def forward(self, x):
+        low = self.low(x)
+        return {"low": self.low_head(low), "high": self.high_head(self.high(low).tanh())}
+
+
+@style(pair=lambda m, b, s: (m(b[0])["high"].log_softmax(-1), b[1]), source="loss call nll_loss (high_logits")
+class HelpingHead(Below):
+    def step(self, batch):
+        out = self(batch[0])
+        low_logits, high_logits = out["low"].log_softmax(-1), out["high"].log_softmax(-1)
+        return F.nll_loss(low_logits, batch[1].clone()) + F.nll_loss(high_logits, batch[1].clone())
+
+
+@style(pair=lambda m, b, s: (m.refine(m.net(b[0])), b[1]))
+class Refinement(Both):
+    """Stages that each make the answer of the one before better."""
+
+    def __init__(self):
+        super().__init__()
+        self.refine = nn.Linear(CLASSES, CLASSES)
+
+    def step(self, batch):
+        first = self.net(batch[0])
+        stages = torch.stack([first, self.refine(first)])
+        return sum(F.cross_entropy(stage, batch[1]) for stage in stages)

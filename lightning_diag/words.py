@@ -23,10 +23,14 @@ TITLES: Mapping[str, str] = {
 }
 """Names of signals in sentences and headings; others are shown under their own name."""
 
+EXACT_MATCH = "exact match"
+"""What the share of right samples is called where a sample has several labels and is right only with all of them."""
 
-def title(signal: str) -> str:
-    """The signal in words."""
-    return TITLES.get(signal, signal)
+
+def title(signal: str, task: str | None = None) -> str:
+    """The signal in words; with several labels per sample accuracy is an exact match of all of them."""
+    text = TITLES.get(signal, signal)
+    return text.replace("accuracy", EXACT_MATCH) if task == "multilabel" and signal.endswith("/acc") else text
 
 
 def capital(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning_diag.engine.claims import not_established
 from lightning_diag.engine.needs import missing
 from lightning_diag.engine.ranking import rank
+from lightning_diag.engine.tasks import applies, other_task
 from lightning_diag.engine.thresholds import configured
 from lightning_diag.engine.verdict import verdict
 from lightning_diag.findings import Clear, Crashed, Diagnosis, Finding, NotChecked, Outcome
@@ -37,7 +38,7 @@ def diagnose(
         ConfigError: for a threshold of an unknown rule or field, or one that is no number.
     """
     asked = configured([cls() for cls in RULES] if rules is None else list(rules), thresholds or {})
-    applicable = [rule for rule in asked if _applies(rule, history)]
+    applicable = [rule for rule in asked if applies(rule, history)]
     outcomes = [_ask(rule, history) for rule in applicable]
     findings, dismissed = rank([o for o in outcomes if isinstance(o, Finding)])
     looked = (*(o for o in outcomes if isinstance(o, Clear)), *dismissed)
@@ -45,6 +46,11 @@ def diagnose(
     clear = tuple(o for o in looked if o.code not in suspected)
     unchecked = (
         *(o for o in outcomes if isinstance(o, NotChecked)),
+        *(
+            NotChecked(code=rule.code, name=rule.name, reason=why)
+            for rule in asked
+            if (why := other_task(rule, history))
+        ),
         *(NotChecked(code=o.code, name=o.name, reason=suspected[o.code]) for o in looked if o.code in suspected),
     )
     return Diagnosis(
@@ -65,11 +71,6 @@ def _suspected(findings: Sequence[Finding]) -> dict[str, str]:
         for finding in findings
         for code in finding.suspects
     }
-
-
-def _applies(rule: Rule, history: RunHistory) -> bool:
-    task = history.context.task
-    return not rule.tasks or task is None or task in rule.tasks
 
 
 def _ask(rule: Rule, history: RunHistory) -> Outcome:

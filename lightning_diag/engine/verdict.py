@@ -94,11 +94,12 @@ def _best_text(history: RunHistory) -> str:
     if counted and history.context.task == "ctc":
         return f"{of(counted[1])} of the validation lines were decoded without an error in epoch {counted[0]}; "
     if counted:
-        return f"validation reached {of(counted[1])} in epoch {counted[0]}; "
+        what = " exact match" if history.context.task == "multilabel" else ""
+        return f"validation reached {of(counted[1])}{what} in epoch {counted[0]}; "
     monitored = history.monitored()
     found = history.series(monitored[0]).best(monitored[1]) if monitored else None
     if not monitored or not found:
         return ""
     if monitored[0] == "val/acc" and 0 <= found[1] <= 1:
         return f"validation reached {100 * found[1]:.3g} % in epoch {found[0]}; "
-    return f"the best {title(monitored[0])} was {number(found[1])} in epoch {found[0]}; "
+    return f"the best {title(monitored[0], history.context.task)} was {number(found[1])} in epoch {found[0]}; "

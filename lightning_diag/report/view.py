@@ -13,6 +13,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.escape import Name, name
 from lightning_diag.rules.reading import counts
 from lightning_diag.statistics import Interval, wilson
+from lightning_diag.words import title
 
 FRACTIONS = (
     "acc",
@@ -92,6 +93,10 @@ class View:
     def metric(self) -> tuple[str, str]:
         """(signal, mode) by which *best* is judged; ``("", "max")`` when nothing was measured."""
         return self.history.monitored() or ("", "max")
+
+    def title(self, signal: str) -> str:
+        """The signal in the words of this run's task."""
+        return title(signal, self.history.context.task)
 
     @cached_property
     def best(self) -> EpochRecord | None:

@@ -36,7 +36,7 @@ class Rule(ABC):
             with counts (``stage:val``), per-class rows (``classes:val``), or a fact of the context by dotted path
             (``data.overlap``, ``pretrain``). ``"a|b"`` means either.
         min_epochs: evaluations of the first needed signal that must exist.
-        tasks: tasks it applies to (empty: all); on others the rule is silently left out.
+        tasks: tasks it applies to (empty: all); on others it is *not checked* (silently where that is CTC, or the rule is for CTC alone).
     """
 
     code: ClassVar[str]

@@ -18,8 +18,8 @@ def best_weights(history: RunHistory) -> str | None:
     baseline = history.context.baseline
     if baseline is not None and start_is_best(history):
         where = f" of epoch {baseline.epoch}" if baseline.epoch is not None else ""
-        return f"the weights{where} that this fit started from (nothing since was better by {title(monitored[0])})"
-    return f"the weights of epoch {best.epoch}, the best so far by {title(monitored[0])}"
+        return f"the weights{where} that this fit started from (nothing since was better by {title(monitored[0], history.context.task)})"
+    return f"the weights of epoch {best.epoch}, the best so far by {title(monitored[0], history.context.task)}"
 
 
 def go_on(history: RunHistory, epoch: int) -> str:

@@ -14,7 +14,7 @@ from lightning_diag.rules.falls import left_open
 from lightning_diag.rules.independence import UNKNOWN, as_samples, independent
 from lightning_diag.rules.independence import claim as claim_of
 from lightning_diag.rules.reading import best_count, classes
-from lightning_diag.words import number, of
+from lightning_diag.words import EXACT_MATCH, number, of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,8 @@ class ValidationSetTooSmall(Rule):
         if not small and not claim and wide < self.notable:
             return self._single_classes(history, epoch, each)
         per = f", {number(round(each, 1))} per class" if each else ""
-        what = "the best share of lines without an error," if lines else "the best accuracy"
+        single = EXACT_MATCH if history.context.task == "multilabel" else "accuracy"
+        what = "the best share of lines without an error," if lines else f"the best {single}"
         text = f"{what} {of(counted)}{',' if lines else ''} lies between {100 * interval.low:.0f} and {100 * interval.high:.0f} %{'' if whole else AS_ONE}"
         drop = 100 * statistics.detectable(count.n, max(0.5, min(count.rate, 0.95)))
         return self.finding(

@@ -10,7 +10,7 @@ from lightning_diag.history import Baseline, CaptureFacts, Count, CTCFacts, Data
 from lightning_diag.report import render_markdown
 from lightning_diag.report.figures.curves import _levels
 from lightning_diag.report.view import View
-from tests import seeds
+from tests import healthy, seeds
 from tests.build import history
 
 
@@ -275,3 +275,24 @@ def test_the_verifier_does_not_offer_what_is_set():
     facts = PretrainFacts(verdict="not loaded")
     assert "Meant so?" in message(facts)
     assert "Meant so?" not in message(facts, on_not_loaded="warn")
+
+
+def test_the_share_of_samples_with_all_labels_right_is_called_an_exact_match():
+    text = report(healthy.multilabel())
+    result = text.split("## ")[0]
+    assert "| validation exact match |" in result
+    assert "Exact match: a sample counts as right only where all of its 20 labels are right." in result
+    assert "Of the single labels 95 % were right in the last evaluation." in result
+    assert " exact match in epoch" in result.split("\n\n")[1]
+    assert "| train exact match |" in text.split("## Epochs")[1].split("\n\n")[1]
+    assert "accuracy" not in text.split("## Checked and clear")[0]
+    single = report(seeds.healthy())
+    assert "xact match" not in single
+
+
+def test_checks_made_for_other_tasks_are_listed_with_the_reason():
+    several = reasons(healthy.multilabel())
+    assert several["LD203"] == "made for one answer per sample, and a sample has several labels here"
+    amounts = reasons(history({"val/loss": [1.0, 0.9], "train/loss": [1.0, 0.9]}, task="regression"))
+    assert amounts["LD301"] == "made for class labels, and a regression has none"
+    assert not {code for code in amounts if code.startswith("LD4")}

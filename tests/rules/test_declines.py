@@ -83,7 +83,7 @@ def test_a_loss_that_may_be_negative_is_asked_for_no_sign() -> None:
     diagnosis = answer("LD116", history(SIGN, task="regression"))
     assert not diagnosis.findings
     assert not diagnosis.clear
-    assert not diagnosis.not_checked
+    assert [outcome.reason for outcome in diagnosis.not_checked] == ["made for class labels, and a regression has none"]
 
 
 def test_a_handful_of_samples_that_are_all_copies_leak() -> None:

@@ -23,7 +23,6 @@ from lightning_diag.report.figures.style import (
 from lightning_diag.report.view import LARGEST, Points, View, interval, is_fraction, shown
 from lightning_diag.rules.independence import as_samples
 from lightning_diag.rules.reading import trivial_rate
-from lightning_diag.words import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,11 +70,11 @@ def _metric(view: View) -> tuple[list[Line], str] | None:
         return None
     other = signal.replace("val", "train", 1)
     lines = [(other, "training", TRAIN)] if other != signal else []
-    return [*lines, (signal, "validation" if "val" in signal else title(signal), VAL)], _metric_title(view, signal)
+    return [*lines, (signal, "validation" if "val" in signal else view.title(signal), VAL)], _metric_title(view, signal)
 
 
 def _metric_title(view: View, signal: str) -> str:
-    name = title(signal).removeprefix("validation ").removesuffix(" on validation")
+    name = view.title(signal).removeprefix("validation ").removesuffix(" on validation")
     return f"{name}, with 95 % intervals" if view.count(view.final, signal) else name
 
 

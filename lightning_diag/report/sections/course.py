@@ -9,7 +9,6 @@ from lightning_diag.report.escape import name
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View
 from lightning_diag.stopping import missed_gain
-from lightning_diag.words import title
 
 EVENTS = ("lr_cut", "lr_restart", "lr_rise")
 UPDATES = (
@@ -147,11 +146,11 @@ def _longer_or_not(view: View) -> str:
     known = {signal: share for signal, share in missed.items() if share is not None}
     if not known:
         return ""
-    brought = " and ".join(f"{numbers.percent(share)} of the gain in {title(s)}" for s, share in known.items())
+    brought = " and ".join(f"{numbers.percent(share)} of the gain in {view.title(s)}" for s, share in known.items())
     if known.get(view.metric[0], 0.0) >= WORTH:
         end = "train longer, this stop would have been too early"
     elif max(known.values()) >= WORTH:
-        end = f"for {title(view.metric[0])} stop here; train longer only where probabilities count"
+        end = f"for {view.title(view.metric[0])} stop here; train longer only where probabilities count"
     else:
         end = "stop here, the fall that was left is small"
     return sentence(

@@ -10,7 +10,6 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, Row, Table
 from lightning_diag.report.escape import Name
 from lightning_diag.report.view import View, shown
-from lightning_diag.words import title
 
 LEVELS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
@@ -26,7 +25,7 @@ def curves(view: View) -> tuple[Block, ...]:
         return (Figure(name="curves", alt=_alt(view)),)
     signals = dict.fromkeys([*SIGNALS, view.metric[0]])
     series = [view.history.series(s).finite for s in signals if s]
-    rows = tuple(Row(cells=_cells(s)) for s in series if len(s) > 2)
+    rows = tuple(Row(cells=_cells(view, s)) for s in series if len(s) > 2)
     columns = (
         Column(""),
         Column("first", numeric=True),
@@ -42,15 +41,15 @@ def _alt(view: View) -> str:
     present, metric = set(view.history.signals()), view.metric[0]
     parts = ["loss"] if present & {"train/loss", "val/loss"} else []
     if metric and metric != "val/loss":
-        parts.append(f"{title(metric)}{' with intervals' if view.count(view.final) else ''}")
+        parts.append(f"{view.title(metric)}{' with intervals' if view.count(view.final) else ''}")
     return ", ".join([*parts, "learning rate"] if "lr" in present else parts)
 
 
-def _cells(series: Series) -> tuple[str, ...]:
+def _cells(view: View, series: Series) -> tuple[str, ...]:
     low, high = min(series.values), max(series.values)
     put = numbers.rate if series.name == "lr" else lambda v: shown(series.name, v)
     return (
-        title(series.name),
+        view.title(series.name),
         put(series.values[0]),
         Name(sparkline(series)),
         put(series.values[-1]),

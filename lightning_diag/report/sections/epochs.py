@@ -14,6 +14,7 @@ from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.sections.status import MEANINGS, statuses
 from lightning_diag.report.view import View, shown, with_interval
 from lightning_diag.rules.independence import independent
+from lightning_diag.words import EXACT_MATCH
 
 ROWS = 24
 """Rows of a thinned table: what fits on one screen."""
@@ -33,8 +34,8 @@ TELLING = frozenset(
     }
 )
 """Words that make a row worth its place in a thinned table."""
-EXACT = {"train acc": "train lines exact", "val acc": "val lines exact"}
-"""What the counts of a CTC run are counts of."""
+EXACT = {"ctc": "lines exact", "multilabel": EXACT_MATCH}
+"""What the counts of a task are counts of, where that is no accuracy."""
 STRONG = frozenset({"drop", "diverged", "no targets", "best"})
 """Words that are printed bold with their row."""
 
@@ -56,12 +57,14 @@ def epochs(view: View) -> tuple[Block, ...]:
     )
     notes = ([left_out] if len(kept) < len(records) else []) + _samples(view, rows, columns) + _legend(rows)
     strong = tuple(i for i, row in enumerate(rows) if STRONG & set(row[-1].split(", ")))
-    columns = (
-        tuple(replace(c, title=EXACT.get(c.title, c.title)) for c in columns)
-        if view.history.context.task == "ctc"
-        else columns
-    )
+    columns = tuple(replace(c, title=_counted(view, c.title)) for c in columns)
     return (table(columns, rows, note=" ".join(notes), strong=strong),)
+
+
+def _counted(view: View, title: str) -> str:
+    """The title of a column, with what the counts of this task are counts of."""
+    counts = EXACT.get(view.history.context.task or "", "acc")
+    return re.sub(r"\bacc\b", counts, title)
 
 
 def _legend(rows: list[tuple[str, ...]]) -> list[str]:
@@ -76,13 +79,17 @@ def _samples(view: View, rows: list[tuple[str, ...]], columns: tuple[Column, ...
     shown = {column.title for at, column in enumerate(columns) if any(row[at] for row in rows)}
     notes = []
     if view.training_lines and "train acc" in shown:
-        notes.append(f"train lines exact and train TER are read from a sample: in the last epoch {view.training_lines}")
+        notes.append(
+            f"{_counted(view, 'train acc')} and train TER are read from a sample: in the last epoch {view.training_lines}"
+        )
     count = next(reversed(list(view.probe.values())), None)
     if count is not None and "train acc (eval mode)" in shown:
         size = view.history.context.data.train.size
         whole = f" of {size:,}" if size and size >= count.n and view.history.context.task != "dense" else ""
         unit = "positions" if view.history.context.task == "dense" else "training samples"
-        notes.append(f"train acc (eval mode) is measured on a fixed sample, {count.n:,}{whole} {unit}")
+        notes.append(
+            f"{_counted(view, 'train acc (eval mode)')} is measured on a fixed sample, {count.n:,}{whole} {unit}"
+        )
     return [sentence("; ".join(notes))] if notes else []
 
 

@@ -12,7 +12,7 @@ from lightning_diag.rules.independence import UNKNOWN, as_samples, independent, 
 from lightning_diag.rules.no_end import unended
 from lightning_diag.statistics import CUSTOMARY, best_of_bias, binomial, corrected
 from lightning_diag.words import p as p_text
-from lightning_diag.words import points, title
+from lightning_diag.words import points
 
 VOID = {
     "LD608": "The validation labels are wrong (LD608): these rates do not say how good the model is, nor which epoch is best.",
@@ -31,7 +31,7 @@ def result(view: View) -> tuple[Block, ...]:
     columns = (
         Column(""),
         Column("epoch", numeric=True),
-        Column(title(signal), numeric=True),
+        Column(view.title(signal), numeric=True),
         Column("95 % interval", numeric=True),
         Column("against the target" if view.history.context.target else "against the best"),
     )
@@ -96,7 +96,7 @@ def _target(view: View) -> tuple[str, ...] | None:
     target = view.history.context.target
     if target is None:
         return None
-    about = "" if target.metric == view.metric[0] else f" ({title(target.metric)})"
+    about = "" if target.metric == view.metric[0] else f" ({view.title(target.metric)})"
     return (
         f"target{about}",
         "",
@@ -149,9 +149,11 @@ def _against_best(view: View) -> str:
 
 def _notes(view: View) -> list[str]:
     """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
-    notes = [text for code, text in VOID.items() if view.diagnosis.finding(code)][:1]
-    if notes:
-        return notes
+    labels = view.metric[0] == "val/acc" and view.history.context.task == "multilabel"
+    notes = [_of_labels(view)] if labels else []
+    void = [text for code, text in VOID.items() if view.diagnosis.finding(code)][:1]
+    if void:
+        return [*notes, *void]
     doubted = bool(view.diagnosis.not_established)  # the section of that name says these things in full
     against = _against_best(view) if view.history.context.target else ""
     if against and not (doubted and "not established" in against):
@@ -169,6 +171,17 @@ def _notes(view: View) -> list[str]:
     elif count is None and view.metric[0] == "val/acc":
         notes.append("No interval: the record does not hold how many of how many validation samples were right.")
     return notes
+
+
+def _of_labels(view: View) -> str:
+    """What is counted where a sample has several labels, and how many of the single ones were right."""
+    classes, signal = view.history.context.classes, "val/label_acc"
+    each = f"all of its {classes:,} labels are" if classes else "every one of its labels is"
+    last = next(reversed(view.history.series(signal).finite.values), None)
+    single = (
+        f" Of the single labels {shown('acc', last)} were right in the last evaluation." if last is not None else ""
+    )
+    return f"Exact match: a sample counts as right only where {each} right.{single}"
 
 
 def _of_positions(view: View) -> str:

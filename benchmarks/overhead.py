@@ -5,7 +5,7 @@ where a step takes a millisecond, so that the code is as warm as in a run, of fo
 hits both halves alike, and both run on the same weights, addresses and batches. The step after a switch is left out. A turn is
 timed as a whole, in processor time of the thread on the CPU (torch uses one thread) and in wall-clock time on a GPU, synchronised
 at the ends of the turn. Neighbouring turns are compared, the order within a pair alternates, and the median over the pairs is printed with a
-bootstrap interval. What is counted together for many steps happens in too few turns to show in a median: it is timed by itself,
+bootstrap interval. What is counted together for many steps, or read in few of them, happens in too few turns to show in a median: it is timed by itself,
 shared out over all steps, and added. The first 64 steps, in which the capture calibrates itself, and the rest of the first epoch, in which the first
 1,024 batches are fingerprinted, are printed apart.
 
@@ -26,6 +26,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -108,11 +109,11 @@ class Switch(Callback):
         return time.perf_counter()
 
     def timed(self, count: Callable) -> Callable:
-        """``StageMetrics.flush``, timed."""
+        """A method that does in one step what stands for many, timed."""
 
-        def call(metrics) -> None:
+        def call(*args, **kwargs) -> None:
             since = time.thread_time() if self.device != "cuda" else time.perf_counter()
-            count(metrics)
+            count(*args, **kwargs)
             self.shared += (time.thread_time() if self.device != "cuda" else time.perf_counter()) - since
 
         return call
@@ -195,13 +196,14 @@ def variants(which: list[str]) -> list[Variant]:
 def train(variant: Variant, setting: models.Setting, options: argparse.Namespace, *, switching: bool = True) -> None:
     """A whole fit of one variant."""
     from lightning_diag.metrics.classification import StageMetrics
+    from lightning_diag.metrics.ctc import CTCSignals
 
     variant.switch = Switch(options.device, setting.turn)
+    rare = ((StageMetrics, "flush"), (CTCSignals, "flush"), (CTCSignals, "read_some"))
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            mock.patch.object(StageMetrics, "flush", variant.switch.timed(StageMetrics.flush)),
-        ):
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            for owner, name in rare:
+                stack.enter_context(mock.patch.object(owner, name, variant.switch.timed(getattr(owner, name))))
             torch.manual_seed(0)
             module = setting.module()
             own = variant.callbacks(setting, folder)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,12 +16,15 @@ from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.memory import SampleMemory
-from lightning_diag.metrics.rows import TRAIN_SCORES
+from lightning_diag.metrics.rows import TRAIN_SCORES, read_every
 
 if TYPE_CHECKING:
+    from lightning_diag.callbacks.step_losses import StepLosses
     from lightning_diag.metrics.ctc import CTCCollector
 
 Reduce = Callable[[Tensor], Tensor]
+Count: TypeAlias = "Callable[[tuple[Tensor, ...], Tensor], bool]"
+"""Takes the tensors and the loss of a step (see :data:`lightning_diag.capture.observation.Again`); False when it cannot."""
 
 
 class StageCollector:
@@ -44,6 +48,14 @@ class StageCollector:
         self.metrics = StageMetrics(memory=self.memory, most_scores=TRAIN_SCORES if stage == "train" else None)
         self.ctc: CTCCollector | None = None
         self.with_ctc = with_ctc
+        self._batches = math.inf
+
+    def expect_batches(self, batches: float) -> None:
+        """The length of the coming training epoch, infinite where it is not known: of a long one not all is read."""
+        self._batches = batches
+        self.metrics.read_every = read_every(batches)
+        if self.ctc is not None:
+            self.ctc.expect_batches(batches)
 
     def observe(self, observation: Observation | None, batch: Any, step_loss: Tensor | None) -> None:
         """Count one step.
@@ -57,11 +69,11 @@ class StageCollector:
         if observation is None:
             self.uncounted += 1
             if step_loss is not None:
-                self.metrics.accumulate(None, None, task="", kind="", loss=step_loss)
+                self.metrics.add_loss(step_loss)
             return
         partial = observation.task == "mixup" and step_loss is not None  # one call of several that make up the loss
         whole = observation.loss is None or observation.returned or partial
-        loss = step_loss if whole else _mean_loss(observation)
+        loss = step_loss if whole else _mean_loss(observation.loss, observation.reduction, observation.samples)
         self.partial |= observation.partial
         if self.task is None or (
             self.task == "other" and observation.counts
@@ -74,7 +86,20 @@ class StageCollector:
             self._count(observation, loss, batch)
         else:
             self.uncounted += 1
-            self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
+            self.metrics.add_loss(loss, observation.samples)
+
+    def expecting(self, observation: Observation, losses: StepLosses | None) -> Count | None:
+        """A short way to count steps like that of ``observation``, the last one; None where there is none.
+
+        Args:
+            observation: its ``form`` is known.
+            losses: of the training steps, where the loss of the call is what the steps return.
+        """
+        if observation.task == "ctc":
+            return self._expecting_ctc(observation, losses)
+        if observation.reduction != "mean":
+            return None
+        return self.metrics.expecting(None if losses is None else losses.extend)
 
     @property
     def complete(self) -> bool:
@@ -163,6 +188,7 @@ class StageCollector:
             from lightning_diag.metrics.ctc import CTCCollector
 
             self.ctc = CTCCollector(self.stage, decoder_blank=self.options.blank, id_to_token=self.options.id_to_token)
+            self.ctc.expect_batches(self._batches)
         return self.ctc
 
     def reset(self) -> None:
@@ -198,7 +224,7 @@ class StageCollector:
         return names
 
     def _observe_ctc(self, observation: Observation, loss: Tensor | None) -> None:
-        self.metrics.accumulate(None, None, task="", kind="", loss=loss, weight_n=observation.samples)
+        self.metrics.add_loss(loss, observation.samples)
         if not self.with_ctc:
             return
         ctc = self.ctc_collector()
@@ -218,12 +244,30 @@ class StageCollector:
         for check in found:
             warn(f"lightning_diag, {self.stage} step {self.steps}: {check.sentence}")
 
+    def _expecting_ctc(self, observation: Observation, losses: StepLosses | None) -> Count | None:
+        """Calls whose arguments have been checked."""
+        metric = None if self.ctc is None or not self.ctc.checks.done else self.ctc.metric
+        if self.with_ctc and metric is None:
+            return None
+        metrics, reduction = self.metrics, observation.reduction
 
-def _mean_loss(observation: Observation) -> Tensor | None:
-    """A copy of the loss of the call as a mean: what ``reduction="mean"`` would have returned."""
-    loss = observation.loss
+        def count(tensors: tuple[Tensor, ...], loss: Tensor) -> bool:
+            log_probs, targets, frames, tokens = tensors
+            lines = log_probs.shape[1] if log_probs.dim() == 3 else 1
+            if metric is not None:
+                metric.accumulate(log_probs, targets, frames, tokens, loss)
+            metrics.add_loss(loss if losses is not None else _mean_loss(loss, reduction, lines), lines)
+            if losses is not None:
+                losses.add(loss)
+            return True
+
+        return count
+
+
+def _mean_loss(loss: Tensor | None, reduction: str, samples: int) -> Tensor | None:
+    """A copy of the loss of a call as a mean: what ``reduction="mean"`` would have returned."""
     if loss is None:
         return None
     if loss.numel() != 1:
         return loss.float().mean()
-    return loss / max(observation.samples, 1) if observation.reduction == "sum" else loss.clone()
+    return loss / max(samples, 1) if reduction == "sum" else loss.clone()

@@ -95,9 +95,10 @@ class Observation:
         return self.target.shape[0] if self.target.dim() and not alone else 1
 
 
-Again: TypeAlias = "Callable[[Tensor, Tensor, Tensor, object, bool], bool]"
-"""Takes (predictions, target, loss, what the step returned, whether that is the loss) of a step that differs from the one
-before in values alone; False sends it, and those after it, the long way. The first three are detached."""
+Again: TypeAlias = "Callable[[tuple[Tensor, ...], Tensor, object, bool], bool]"
+"""Takes ((predictions, target), loss, what the step returned, whether that is the loss) of a step that differs from the one
+before in values alone; False sends it, and those after it, the long way. For CTC the lengths of frames and tokens follow the
+target. All tensors are detached."""
 Consumer: TypeAlias = "Callable[[str, Observation | None, object, object, int | None], Again | None]"
 
 

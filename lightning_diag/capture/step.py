@@ -18,7 +18,6 @@ from lightning_diag.capture.observation import Again, Consumer, Observation
 from lightning_diag.capture.plans import Evidence
 from lightning_diag.capture.recording import Recording
 from lightning_diag.capture.stage import Stage
-from lightning_diag.capture.steady import is_returned, labels_of
 from lightning_diag.capture.wrapping import StepWrapper, is_compiled
 from lightning_diag.history import CaptureFacts
 
@@ -219,8 +218,7 @@ class StepCapture:
         try:
             if again is not None and steady is not None and len(calls) == 1 and steady.matches(calls[0]):
                 call = calls[0]
-                loss = call.result.detach()
-                if again(call.preds.detach(), labels_of(call), loss, result, is_returned(call, result)):
+                if again(steady.tensors(call), call.result.detach(), result, steady.returned(call, result)):
                     state.count_repeat()
                     self._log.clear()
                     self._given = None

@@ -164,14 +164,20 @@ class StageMetrics(SummedMetric):
                 held.settle(form, preds, target, loss)
         self._step_done()
 
-    def expecting(self, hear: Callable[[Tensor], None] | None) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
+    def add_loss(self, loss: Tensor | None, weight_n: float = 1) -> None:
+        """A batch of which nothing is counted but its mean loss, if there is one; see :meth:`accumulate`."""
+        if loss is not None:
+            self._held.add_loss(loss, weight_n)
+        self._step_done()
+
+    def expecting(self, hear: Callable[[Tensor], None] | None) -> Callable[[tuple[Tensor, ...], Tensor], bool] | None:
         """A short way to count batches like the last one; None where there is none.
 
         Args:
             hear: is given the losses counted this way, shape (batches,), before they are counted.
 
         Returns:
-            A function of (predictions, target, loss), all detached and of the ``form`` that :meth:`accumulate` was told;
+            A function of ((predictions, target), loss), all detached and of the ``form`` that :meth:`accumulate` was told;
             it copies them and returns True, or does nothing and returns False once batches of another form have come.
         """
         return self._held.expecting(hear, self.flush)

@@ -38,8 +38,8 @@ def _running(metric: CTCSignals) -> dict[str, Any]:
         "counts": metric.counts.cpu(),
         "reals": metric.reals.cpu(),
         "tokens": metric.tokens.cpu(),
-        "seen": metric._seen,
-        "calls": metric._calls,
+        "seen": metric.waiting.lines,
+        "calls": metric.waiting.calls,
         "kept": metric.kept.state(),
     }
 
@@ -68,5 +68,5 @@ def take_up_ctc(collector: CTCCollector, state: Mapping[str, Any], device: torch
     if running is not None:
         for name in ("counts", "reals", "tokens"):
             setattr(metric, name, running[name].to(device, copy=True))
-        metric._seen, metric._calls = int(running["seen"]), int(running["calls"])
+        metric.waiting.lines, metric.waiting.calls = int(running["seen"]), int(running["calls"])
         metric.kept.take_up(running["kept"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Names
 from typing import Any
@@ -26,18 +27,24 @@ MOST_LINES = 2000
 """Decoded lines kept after an evaluation, for the mapping test and the samples."""
 
 
+READ_EVERY, READ_STEPS = 8, 32
+"""Of so many training steps one is read at most, and so many an epoch at least where it is that long."""
+READ_LINES = 8
+"""Lines of a training step that is read: with :data:`READ_STEPS` as many as are kept for the token errors."""
+
+
 class CTCCollector:
     """Collects the CTC signals of one stage: ``observe`` in each step, then ``epoch_end``, read, ``reset``.
 
-    Training is read sparsely (every eighth step, every fourth line, every eighth frame for the entropy) and its token
-    errors come from the last ``keep_lines`` lines; validation is read wholly.
+    Training is read sparsely (every eighth step, or rarer in long epochs; eight lines of it; every eighth frame for the
+    entropy) and its token errors come from the last ``keep_lines`` lines; validation is read wholly.
 
     Args:
         stage: ``train`` or ``val`` (``val:1`` ...); it names the values.
         decoder_blank: blank of the user's decoder, where it is known.
         id_to_token: names of the tokens by index (sequence, mapping or function); gives word and character error rates.
         keep_lines: decoded lines per training evaluation.
-        read_every, line_step, frame_step: overrides of the sparse reading.
+        read_every, most_lines, frame_step: overrides of the sparse reading.
     """
 
     def __init__(
@@ -48,14 +55,14 @@ class CTCCollector:
         id_to_token: Names[int, str] | Sequence[str] | Callable[[int], str] | None = None,
         keep_lines: int = 256,
         read_every: int | None = None,
-        line_step: int | None = None,
+        most_lines: int | None = None,
         frame_step: int | None = None,
     ) -> None:
         self.stage = stage
         train = stage.startswith("train")
         self._reading = {
-            "read_every": read_every or (8 if train else 1),
-            "line_step": line_step or (4 if train else 1),
+            "read_every": read_every or (READ_EVERY if train else 1),
+            "most_lines": most_lines or (READ_LINES if train else None),
             "frame_step": frame_step or (8 if train else 4),
             "keep_lines": keep_lines if train else None,
         }
@@ -106,6 +113,13 @@ class CTCCollector:
         reading: Any = self._reading
         metric = CTCSignals(blank, int(log_probs.shape[-1]), decoder_blank=self._decoder_blank, **reading)
         return metric.to(log_probs.device)
+
+    def expect_batches(self, batches: float) -> None:
+        """Read a long training epoch more rarely, evenly spaced; ``batches`` is its length, infinite where not known."""
+        if self.stage == "train" and math.isfinite(batches):
+            every = self._reading["read_every"] = max(READ_EVERY, int(batches // READ_STEPS))
+            if self.metric is not None:
+                self.metric.read_every = every
 
     def take_shape(self, classes: int, blank: int) -> None:
         """Take part in the sums of the other processes without a call of one's own."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -50,18 +51,16 @@ class CTCCall(CTCTargets):
         return int(self.log_probs.shape[1])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True)
 class RawCall:
-    """The arguments of one CTC loss call as they were given, checked for their shapes.
+    """Targets and lengths of one CTC loss call as they were given, checked for their shapes.
 
     Attributes:
-        log_probs: (T, N, C), detached; None where only the targets are still needed.
         targets: (N, S) or (sum of the lengths,).
         input_lengths, target_lengths: (N,).
         lines, frames: N and T.
     """
 
-    log_probs: Tensor | None
     targets: Tensor
     input_lengths: Tensor
     target_lengths: Tensor
@@ -82,32 +81,63 @@ class RawCall:
 
     def some(self, start: int, step: int) -> RawCall:
         """Every ``step``-th line from line ``start``; the targets must be padded for that."""
-        assert self.log_probs is not None
-        return replace(
-            self,
-            log_probs=self.log_probs[:, start::step],
+        return RawCall(
             targets=self.targets[start::step],
             input_lengths=self.input_lengths[start::step],
             target_lengths=self.target_lengths[start::step],
             lines=len(range(start, self.lines, step)),
+            frames=self.frames,
         )
 
 
-def raw_call(log_probs: Tensor, targets: Any, input_lengths: Lengths, target_lengths: Lengths) -> RawCall:
-    """Check the shapes of a loss call; no operation on a device.
+@dataclass(slots=True)
+class Waiting:
+    """What waits to be counted; a plain object, because attributes of a module are slow to set.
+
+    Attributes:
+        how: blank, ``zero_infinity`` and reduction of the calls, and whether they came without a loss.
+        calls, lines: seen in this evaluation.
+        raw, losses: of the calls that are held; the tensors are those of the user.
+        noted: sums that are known on the host.
+    """
+
+    how: tuple[int, bool, str, bool]
+    calls: int = 0
+    lines: int = 0
+    raw: list[RawCall] = field(default_factory=list)
+    losses: list[Tensor | None] = field(default_factory=list)
+    noted: Counter[str] = field(default_factory=Counter)
+
+
+def batched_scores(log_probs: Tensor) -> Tensor:
+    """Log-probabilities (T, N, C), detached; one line (T, C) becomes a batch of one.
 
     Raises:
-        ValueError: when they do not fit each other.
+        ValueError: for any other number of dimensions.
     """
     scores = log_probs.detach()
     if scores.dim() == 2:
         scores = scores.unsqueeze(1)
     if scores.dim() != 3:
         raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected (T, N, C) or (T, C)")
+    return scores
+
+
+def raw_call(scores: Tensor, targets: Any, input_lengths: Lengths, target_lengths: Lengths) -> RawCall:
+    """Check the shapes of a loss call; no operation on a device.
+
+    Args:
+        scores: (T, N, C), of :func:`batched_scores`; only its shape is looked at.
+        targets: as given to the loss.
+        input_lengths: as given to the loss.
+        target_lengths: as given to the loss.
+
+    Raises:
+        ValueError: when they do not fit each other.
+    """
     frames, lines, _ = scores.shape
     return RawCall(
-        log_probs=scores,
-        targets=torch.as_tensor(targets).detach(),
+        targets=targets.detach() if isinstance(targets, Tensor) else torch.as_tensor(targets),
         input_lengths=_lengths(input_lengths, lines, "input_lengths"),
         target_lengths=_lengths(target_lengths, lines, "target_lengths"),
         lines=lines,
@@ -117,40 +147,48 @@ def raw_call(log_probs: Tensor, targets: Any, input_lengths: Lengths, target_len
 
 def _lengths(given: Lengths, lines: int, name: str) -> Tensor:
     """Lengths (N,), where they are."""
-    lengths = torch.as_tensor(given).detach().reshape(-1)
-    if lengths.numel() != lines:
-        raise ValueError(f"{name} has {lengths.numel()} entries for {lines} lines: expected one per line")
+    lengths = given.detach() if isinstance(given, Tensor) else torch.as_tensor(given)
+    if lengths.dim() != 1:
+        lengths = lengths.reshape(-1)
+    if len(lengths) != lines:
+        raise ValueError(f"{name} has {len(lengths)} entries for {lines} lines: expected one per line")
     return lengths
 
 
 def padded_targets(calls: Sequence[RawCall], device: torch.device) -> CTCTargets:
     """Targets and lengths of several calls as one, on one device."""
     width = max(1, *(call.width for call in calls))
-    frames = torch.cat([_moved(call.input_lengths, device) for call in calls])
-    lengths = [_moved(call.target_lengths, device) for call in calls]
-    rows = torch.cat([_rows(call, n, width, device) for call, n in zip(calls, lengths, strict=True)])
-    joint = torch.cat(lengths)
-    inside = torch.arange(width, device=device) < joint[:, None]
+    lengths = _joined([call.target_lengths for call in calls], device)
+    rows = _joined([_rows(call, width, device) for call in calls], device)
+    inside = torch.arange(width, device=device) < lengths[:, None]
     # a negative label is out of range; it must not look like padding
     kept = torch.where(inside, torch.where(rows < 0, rows - 1, rows), NOTHING)
-    return CTCTargets(targets=kept, input_lengths=frames, target_lengths=joint)
+    return CTCTargets(
+        targets=kept,
+        input_lengths=_joined([call.input_lengths for call in calls], device),
+        target_lengths=lengths,
+    )
 
 
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    """As int64 on the device; from the host without waiting."""
-    return values.to(device, torch.int64, non_blocking=True)
+def _joined(parts: Sequence[Tensor], device: torch.device) -> Tensor:
+    """One after the other, as int64 on the device; from the host without waiting."""
+    if len({part.device for part in parts}) > 1:
+        parts = [part.to(device, non_blocking=True) for part in parts]
+    return torch.cat(list(parts)).to(device, torch.int64, non_blocking=True)
 
 
-def _rows(call: RawCall, lengths: Tensor, width: int, device: torch.device) -> Tensor:
+def _rows(call: RawCall, width: int, device: torch.device) -> Tensor:
     """Targets of one call as rows (N, width); what lies beyond a length is arbitrary."""
-    given = _moved(call.targets, device)
+    given = call.targets
     if given.dim() == 2:
         return given if given.shape[1] == width else F.pad(given, (0, width - given.shape[1]), value=NOTHING)
     if given.numel() == 0:
         return given.new_full((call.lines, width), NOTHING)
+    given = given.reshape(-1).to(device, non_blocking=True)
+    lengths = call.target_lengths.to(device, torch.int64, non_blocking=True)
     starts = lengths.cumsum(0) - lengths
     index = starts[:, None] + torch.arange(width, device=device)
-    return given.reshape(-1)[index.clamp(max=given.numel() - 1)]
+    return given[index.clamp(max=given.numel() - 1)]
 
 
 def ctc_call(
@@ -175,16 +213,16 @@ def ctc_call(
     Raises:
         ValueError: when the shapes do not fit each other.
     """
-    raw = raw_call(log_probs, targets, input_lengths, target_lengths)
-    return full_call(raw, blank, zero_infinity=zero_infinity)
+    scores = batched_scores(log_probs)
+    raw = raw_call(scores, targets, input_lengths, target_lengths)
+    return full_call(scores, raw, blank, zero_infinity=zero_infinity)
 
 
-def full_call(raw: RawCall, blank: int, *, zero_infinity: bool) -> CTCCall:
-    """A raw call with its targets padded."""
-    assert raw.log_probs is not None
-    joint = padded_targets([raw], raw.log_probs.device)
+def full_call(scores: Tensor, raw: RawCall, blank: int, *, zero_infinity: bool) -> CTCCall:
+    """A raw call with its scores (T, N, C), and its targets padded."""
+    joint = padded_targets([raw], scores.device)
     return CTCCall(
-        log_probs=raw.log_probs,
+        log_probs=scores,
         targets=joint.targets,
         input_lengths=joint.input_lengths,
         target_lengths=joint.target_lengths,

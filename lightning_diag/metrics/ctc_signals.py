@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +15,8 @@ from lightning_diag.metrics.ctc_frames import (
     CTCCall,
     Lengths,
     RawCall,
+    Waiting,
+    batched_scores,
     emissions,
     full_call,
     greedy_path,
@@ -30,21 +30,22 @@ from lightning_diag.metrics.ctc_losses import RECENT_STEPS, StepLosses, losses_a
 from lightning_diag.metrics.ctc_values import values_of
 from lightning_diag.metrics.summed import FlushedMetric
 
-HELD_CALLS = 8
-"""Calls whose targets and losses are counted together."""
+HELD_CALLS = 32
+"""Calls whose targets and losses are counted together: some forty small operations, shared by 32 steps."""
 
 
 class CTCSignals(FlushedMetric):
     """Signals of a CTC model over one evaluation of one stage.
 
     Every step counts lines without a path and targets that clash with the blank. Reading the output costs more, so in
-    training only every ``read_every``-th step reads, and of its lines every ``line_step``-th; frames are masked by the
-    input lengths, and the entropy uses every ``frame_step``-th frame.
+    training only every ``read_every``-th step reads, and of its lines ``most_lines``, evenly spaced; frames are masked by
+    the input lengths, and the entropy uses every ``frame_step``-th frame.
 
     Args:
         blank: index of the blank in the loss. num_classes: outputs C, the blank included.
         decoder_blank: index of the blank by which lines are decoded; the loss's by default.
-        read_every, line_step, frame_step: see above; 1 reads everything.
+        read_every, frame_step: see above; 1 reads everything.
+        most_lines: see above; None reads all.
         keep_lines: decoded lines kept for token errors, the last ones of the evaluation; None keeps all.
         **kwargs: of :class:`torchmetrics.Metric`.
 
@@ -67,7 +68,7 @@ class CTCSignals(FlushedMetric):
         *,
         decoder_blank: int | None = None,
         read_every: int = 1,
-        line_step: int = 1,
+        most_lines: int | None = None,
         frame_step: int = 1,
         keep_lines: int | None = None,
         **kwargs: Any,
@@ -78,7 +79,7 @@ class CTCSignals(FlushedMetric):
         self.blank = blank
         self.num_classes = num_classes
         self.decoder_blank = blank if decoder_blank is None else decoder_blank
-        self.read_every, self.line_step, self.frame_step = read_every, line_step, frame_step
+        self.read_every, self.most_lines, self.frame_step = read_every, most_lines, frame_step
         self.keep_lines = keep_lines
         self.recent = torch.zeros(0)
         self.reduced: dict[str, int] = {}
@@ -92,10 +93,7 @@ class CTCSignals(FlushedMetric):
     def _forget(self) -> None:
         """Drop decoded lines and the counters of this evaluation."""
         self.kept = KeptLines(self.keep_lines)
-        self._noted: Counter[str] = Counter()
-        self._held: list[tuple[RawCall, Tensor | None]] = []
-        self._how = (self.blank, False, "mean", False)
-        self._seen = self._calls = 0
+        self.waiting = Waiting(how=(self.blank, False, "mean", False))
 
     def reset(self) -> None:
         """Start a new evaluation."""
@@ -125,33 +123,52 @@ class CTCSignals(FlushedMetric):
             loss: what the loss call returned; without it the loss is computed again for the lines that are read.
             reduction: ``mean``, ``sum`` or ``none``, of ``loss``.
         """
-        raw = raw_call(log_probs, targets, input_lengths, target_lengths)
         how = (self.blank if blank is None else blank, zero_infinity, reduction, loss is None)
-        if self._held and (how != self._how or len(self._held) >= HELD_CALLS):
+        if how != self.waiting.how:
             self.flush()
-        self._how = how
-        if self._calls % self.read_every == 0:
-            self._read_some(raw, again=loss is None)
-        self._calls += 1
-        self._seen += raw.lines
-        self._note(steps=1, lines=raw.lines, frames_all=raw.frames * raw.lines)
-        self._held.append((replace(raw, log_probs=None), None if loss is None else loss.detach()))
+            self.waiting.how = how
+        self.accumulate(log_probs, targets, input_lengths, target_lengths, None if loss is None else loss.detach())
+
+    def accumulate(
+        self, log_probs: Tensor, targets: Any, input_lengths: Lengths, target_lengths: Lengths, loss: Tensor | None
+    ) -> int:
+        """:meth:`update` for a call with the blank and the options of the last one, without the book-keeping of torchmetrics.
+
+        Returns:
+            Lines of the call.
+        """
+        waiting, scores = self.waiting, batched_scores(log_probs)
+        raw = raw_call(scores, targets, input_lengths, target_lengths)
+        if waiting.calls % self.read_every == 0:
+            self.read_some(scores, raw, again=loss is None)
+        waiting.calls += 1
+        waiting.lines += raw.lines
+        waiting.raw.append(raw)
+        waiting.losses.append(loss)
+        if len(waiting.raw) >= HELD_CALLS:
+            self.flush()
+        return raw.lines
 
     @torch.no_grad()
     def flush(self) -> None:
         """Count the targets and losses of the steps that are held: many small operations, so once for several steps."""
-        if self._noted:
-            noted = torch.tensor([self._noted[name] for name in COUNTS])
+        waiting = self.waiting
+        calls, losses = waiting.raw, [loss for loss in waiting.losses if loss is not None]
+        self._note(
+            steps=len(calls),
+            lines=sum(call.lines for call in calls),
+            frames_all=sum(call.frames * call.lines for call in calls),
+        )
+        if waiting.noted:
+            noted = torch.tensor([waiting.noted[name] for name in COUNTS])
             self.counts += noted.to(self.counts.device, non_blocking=True)
-            self._noted.clear()
-        if not self._held:
+            waiting.noted.clear()
+        if not calls:
             return
-        calls = [call for call, _ in self._held]
-        losses = [loss for _, loss in self._held if loss is not None]
-        self._held = []
+        waiting.raw, waiting.losses = [], []
         joint = padded_targets(calls, self.counts.device)
         impossible = infeasible(joint)
-        blank, zero_infinity, reduction, _ = self._how
+        blank, zero_infinity, reduction, _ = waiting.how
         self._add(**target_counts(joint, impossible, blank, self.num_classes))
         if losses:
             lines = [call.lines for call in calls]
@@ -167,16 +184,17 @@ class CTCSignals(FlushedMetric):
         if recent:
             self.recent = torch.cat((self.recent.to(finite.device), steps.per_token))[-RECENT_STEPS:]
 
-    def _read_some(self, raw: RawCall, *, again: bool) -> None:
+    def read_some(self, scores: Tensor, raw: RawCall, *, again: bool) -> None:
         """Read some lines of a step, others each time."""
-        blank, zero_infinity, _, _ = self._how
-        start = (self._calls // self.read_every) % min(self.line_step, raw.lines)
+        blank, zero_infinity, _, _ = self.waiting.how
+        step = 1 if self.most_lines is None else max(1, -(-raw.lines // self.most_lines))
+        start = (self.waiting.calls // self.read_every) % max(1, min(step, raw.lines))
         if raw.targets.dim() == 2:
-            call = full_call(raw.some(start, self.line_step), blank, zero_infinity=zero_infinity)
+            call = full_call(scores[:, start::step], raw.some(start, step), blank, zero_infinity=zero_infinity)
         else:
-            call = some(full_call(raw, blank, zero_infinity=zero_infinity), start, self.line_step)
+            call = some(full_call(scores, raw, blank, zero_infinity=zero_infinity), start, step)
         with torch.no_grad():
-            self._read(call, start, again=again)
+            self._read(call, start, step, again=again)
 
     def _add(self, **sums: Tensor) -> None:
         """Add int64 scalars to the counts by name, in one operation."""
@@ -185,7 +203,7 @@ class CTCSignals(FlushedMetric):
     def _note(self, **numbers: int) -> None:
         """Add numbers that are known on the host; they reach the counts in :meth:`flush`."""
         for name, value in numbers.items():
-            self._noted[name] += value
+            self.waiting.noted[name] += value
 
     def _index(self, names: tuple[str, ...]) -> Tensor:
         """Positions of the counts, kept on the device."""
@@ -196,7 +214,7 @@ class CTCSignals(FlushedMetric):
             cache[key] = places.to(self.counts.device, non_blocking=True)
         return cache[key]
 
-    def _read(self, call: CTCCall, start: int, *, again: bool) -> None:
+    def _read(self, call: CTCCall, start: int, step: int, *, again: bool) -> None:
         """Read the output of some lines."""
         path = greedy_path(call)
         emitting = emissions(path, self.decoder_blank)
@@ -222,7 +240,7 @@ class CTCSignals(FlushedMetric):
                 [losses_again(call)], [call.lines], call, infeasible(call), reduction="none", hidden=True
             )
             self._count_losses(found, recent=False)
-        self.kept.add(self._seen + start, self.line_step, torch.where(emitting, path, NOTHING).T, call)
+        self.kept.add(self.waiting.lines + start, step, torch.where(emitting, path, NOTHING).T, call)
 
     def _count_tokens(self, row: int, values: Tensor, counted: Tensor) -> None:
         """Add the tokens that are counted to one row of the token counts."""

@@ -88,17 +88,17 @@ class Held:
 
     def expecting(
         self, hear: Callable[[Tensor], None] | None, flush: Callable[[], None]
-    ) -> Callable[[Tensor, Tensor, Tensor], bool] | None:
+    ) -> Callable[[tuple[Tensor, ...], Tensor], bool] | None:
         """A function that copies a batch like the last one, see ``StageMetrics.expecting``; ``flush`` makes room."""
         form, slots = self.form, self.slots
         if form is None or slots is None:
             return None
         self.hear = hear
 
-        def copy(scores: Tensor, target: Tensor, loss: Tensor) -> bool:
+        def copy(tensors: tuple[Tensor, ...], loss: Tensor) -> bool:
             if self.form is not form:
                 return False
-            slots.put(scores, target, loss)
+            slots.put(*tensors, loss)
             if slots.full:
                 flush()
             return True

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from toys import Toy, fit, loader
 
 from lightning_diag import all_callbacks
-from lightning_diag.metrics.classification import StageMetrics
+from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.signals.gradients import GradientSignals
 from lightning_diag.store import read_history
 
@@ -47,6 +47,30 @@ class Skips(Toy):
         return None if batch_idx == 9 else loss
 
 
+class Lines(Toy):
+    """CTC; the number of frames and tokens changes from batch to batch."""
+
+    reduction = "mean"
+
+    def training_step(self, batch, batch_idx):
+        width = 6 + batch_idx % 3
+        frames = self(batch[0]).log_softmax(-1).expand(width, -1, -1)
+        tokens = torch.full((len(batch[1]),), 1 + batch_idx % 2)
+        targets = (batch[1].clamp(min=1))[:, None].expand(-1, 2)
+        return F.ctc_loss(frames, targets, torch.full_like(tokens, width), tokens, reduction=self.reduction)
+
+    validation_step = training_step
+
+
+class LinesAndMore(Lines):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + 0.01 * self.head.weight.square().sum()
+
+
+class LinesSum(Lines):
+    reduction = "sum"
+
+
 class TwoInTurn(Toy):
     """Two forms of the same task in turn."""
 
@@ -72,22 +96,25 @@ def certain(row):
 @pytest.mark.parametrize(
     ("module", "options"),
     [
-        *((module, {}) for module in (Toy, Plus, InDict, Sum, Overwrites, Skips, TwoInTurn)),
-        *((module, {"val_check_interval": 7}) for module in (Plus, Skips)),
+        *(
+            (module, {})
+            for module in (Toy, Plus, InDict, Sum, Overwrites, Skips, TwoInTurn, Lines, LinesAndMore, LinesSum)
+        ),
+        *((module, {"val_check_interval": 7}) for module in (Plus, Skips, LinesAndMore)),
         (Toy, {"accumulate_grad_batches": 3}),
     ],
 )
 def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type[LightningModule], options):
     taken = []
-    offer = StageMetrics.expecting
+    offer = StageCollector.expecting
 
-    def watched(self, hear):
-        count = offer(self, hear)
-        return count and (lambda *tensors: count(*tensors) and not taken.append(1))
+    def watched(self, observation, losses):
+        count = offer(self, observation, losses)
+        return count and (lambda *step: count(*step) and not taken.append(1))
 
-    monkeypatch.setattr(StageMetrics, "expecting", watched)
+    monkeypatch.setattr(StageCollector, "expecting", watched)
     short = record(tmp_path, "short", module, **options)
-    monkeypatch.setattr(StageMetrics, "expecting", lambda self, hear: None)
+    monkeypatch.setattr(StageCollector, "expecting", lambda self, observation, losses: None)
     long = record(tmp_path, "long", module, **options)
 
     assert bool(taken) is (module not in (Sum, TwoInTurn, Overwrites))  # these do not do the same in each step

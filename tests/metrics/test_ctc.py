@@ -151,7 +151,7 @@ def test_softmax_twice_is_pinned_and_raw_scores_are_not_normed():
 
 
 def test_sparse_reading_keeps_the_checks_of_every_step_and_the_last_lines():
-    metric = CTCSignals(0, 6, read_every=2, line_step=2, frame_step=2, keep_lines=4)
+    metric = CTCSignals(0, 6, read_every=2, most_lines=3, frame_step=2, keep_lines=4)
     for seed in range(8):
         metric.update(*batch(seed), loss=torch.tensor(1.0))
     kept = metric.spill()

@@ -246,7 +246,7 @@ def test_collector_gives_values_record_samples_and_facts():
 
 
 def test_collector_starts_over_and_keeps_what_belongs_to_the_run():
-    collector = CTCCollector("train", read_every=1, line_step=1)
+    collector = CTCCollector("train", read_every=1, most_lines=100)
     for epoch in range(4):
         for seed in range(20):
             observe(collector, seed + epoch)

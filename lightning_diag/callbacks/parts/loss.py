@@ -29,8 +29,10 @@ class LossPart(Part):
         if self._done:
             return False
         observation = run.observation
-        if stage != "train" or observation is None or observation.task not in TASKS:
+        if stage != "train" or observation is None:
             return None
+        if observation.task not in TASKS:
+            return False
         by_class = observation.task in ("multiclass", "dense")  # weights of a BCE are per element, not per class
         weight = observation.weight if by_class else None
         self._seen = self._seen or (observation.source, weight, observation.label_smoothing)

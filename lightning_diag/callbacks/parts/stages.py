@@ -18,8 +18,7 @@ from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.callbacks.step_losses import StepLosses
 from lightning_diag.capture import StepCapture
-from lightning_diag.capture.observation import Again
-from lightning_diag.metrics.rows import read_every
+from lightning_diag.capture.observation import Again, Observation
 
 
 class StagePart(Part):
@@ -62,19 +61,19 @@ class StagePart(Part):
         self._collector(run, stage).observe(seen, batch, loss)
         if seen is None and self.capture is not None and self.capture.faults.first is not None:
             tell_faults(run, self.capture)
-        if stage == "train" and seen is not None and seen.form is not None and seen.reduction == "mean":
-            run.again = self._again(run, returned=seen.returned)
+        if stage == "train" and seen is not None and seen.form is not None:
+            run.again = self._again(run, seen)
 
-    def _again(self, run: Run, *, returned: bool) -> Again | None:
+    def _again(self, run: Run, seen: Observation) -> Again | None:
         """Count training steps like the last one with nothing in between."""
-        collector, losses, turn = self.collectors["train"], self.losses, run.turn
-        count = collector.metrics.expecting(losses.extend if returned else None)
+        collector, losses, turn, returned = self.collectors["train"], self.losses, run.turn, seen.returned
+        count = collector.expecting(seen, losses if returned else None)
         if count is None:
             return None
 
-        def again(preds: Tensor, target: Tensor, loss: Tensor, result: object, is_returned: bool) -> bool:
+        def again(tensors: tuple[Tensor, ...], loss: Tensor, result: object, is_returned: bool) -> bool:
             rest = run.rest
-            if rest == 1 or run.turn != turn or is_returned is not returned or not count(preds, target, loss):
+            if rest == 1 or run.turn != turn or is_returned is not returned or not count(tensors, loss):
                 return False
             run.rest = rest and rest - 1
             collector.steps += 1
@@ -96,9 +95,9 @@ class StagePart(Part):
     def epoch_start(self, run: Run) -> None:
         """The training loader starts from its beginning."""
         found = loaders(run.trainer.train_dataloader)
-        metrics = self._collector(run, "train").metrics
-        metrics.padding = padding(found[0]) if len(found) == 1 else None
-        metrics.read_every = read_every(run.trainer.num_training_batches)
+        train = self._collector(run, "train")
+        train.metrics.padding = padding(found[0]) if len(found) == 1 else None
+        train.expect_batches(run.trainer.num_training_batches)
         for stage in self._validations(run) if run.late else ():
             self.collectors[stage].reset()
 

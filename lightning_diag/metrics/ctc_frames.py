@@ -150,8 +150,8 @@ def _lengths(given: Lengths, lines: int, name: str) -> Tensor:
     lengths = given.detach() if isinstance(given, Tensor) else torch.as_tensor(given)
     if lengths.dim() != 1:
         lengths = lengths.reshape(-1)
-    if len(lengths) != lines:
-        raise ValueError(f"{name} has {len(lengths)} entries for {lines} lines: expected one per line")
+    if lengths.shape[0] != lines:
+        raise ValueError(f"{name} has {lengths.shape[0]} entries for {lines} lines: expected one per line")
     return lengths
 
 

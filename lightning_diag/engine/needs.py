@@ -17,7 +17,7 @@ _SIGNAL_REASONS: Mapping[str, str] = {
     "grad/": "gradients were not sampled (attach a callback of this library during training; logs alone have none)",
     "update/": "weight updates were not measured (needs a live run; logs alone have none)",
     "param/": "the weights were not measured (needs a live run; logs alone have none)",
-    "relu/": "ReLU units were not observed (no ReLU layer, or probe_batches is 0)",
+    "relu/": "ReLU units were not observed (needs a live run)",
     "loss/": "the loss of single steps was not recorded (needs a live run; epoch logs have none)",
     "batch/": "the labels of training batches were not captured",
     "lr": "the course of the learning rate was not recorded (log it, or run with a callback of this library)",
@@ -128,6 +128,8 @@ def _seen(need: str, history: RunHistory) -> str:
         return f"samples of the two splits differ in size{sizes}, as padded ones do: their fingerprints do not compare"
     if need == "grad/clip_ratio" and len(history.series("grad/norm")):
         return "no clipping of gradients by norm is configured"
+    if need.startswith("relu/") and history.context.model.relu_missing:
+        return history.context.model.relu_missing
     called = any((facts.source or "").startswith("loss call") for facts in history.context.capture)
     if called and need in ("model.loss_weight", "model.class_axis_ok") and not _of_kind(need, history):
         return _FACT_REASONS[need].removesuffix(", or no loss call was seen")

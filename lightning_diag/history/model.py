@@ -50,6 +50,7 @@ class ModelFacts:
             deviation; both statistics as they were before the first step. None without such a layer.
         norm_scale: for the same layer and batch, the median over channels of (batch standard deviation / running
             standard deviation).
+        relu_missing: why no ReLU unit was observed; None where some were.
     """
 
     name: str = ""
@@ -79,6 +80,7 @@ class ModelFacts:
     loss_name: str | None = None
     loss_weight: tuple[float, ...] = ()
     label_smoothing: float | None = None
+    relu_missing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

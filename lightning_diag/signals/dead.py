@@ -16,6 +16,11 @@ the probe with 16 samples each: nine tenths of a layer are silent in all of them
 sample of 400, after 16 where they fire on one of 150, which wide sparse layers do."""
 
 
+def relu_layers(module: nn.Module) -> list[nn.Module]:
+    """The layers of a module that can be watched."""
+    return [part for _, part in outside_parts(module) if type(part) is nn.ReLU]
+
+
 class DeadUnits:
     """Watches the ``nn.ReLU`` layers of a module inside a ``with`` block.
 
@@ -26,7 +31,7 @@ class DeadUnits:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._layers = [p for _, p in outside_parts(module) if type(p) is nn.ReLU]
+        self._layers = relu_layers(module)
         self._fired: dict[tuple[int, int], list[Tensor]] = {}
         self._samples: dict[int, int] = {}
         self._looks: dict[tuple[int, int], int] = {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
-from lightning_diag.signals.dead import DeadUnits
+from lightning_diag.signals.dead import LOOKS, SMALLEST, DeadUnits, relu_layers
 from lightning_diag.signals.keeping import MOST_BUFFER_BYTES, buffer_bytes, kept_as_it_is
 from lightning_diag.signals.visits import Reading, Visit, VisitWatch, readings, same_values
 
@@ -89,7 +89,7 @@ class ModuleProbe:
     def __init__(self, module: nn.Module, *, batches: int = BATCHES) -> None:
         self.module = module
         self.reading: Reading | None = None
-        self.why_not: str | None = None if batches else "switched off"
+        self.why_not: str | None = None if batches else "probe_batches is 0"
         self._wanted = {"train": batches, "val": 1 if batches else 0}
         self._kept: dict[str, list[ProbeBatch]] = {"train": [], "val": []}
         self._undecided: list[tuple[Visit, Reading]] = []
@@ -164,6 +164,19 @@ class ModuleProbe:
 
     def _give_up(self, why: str) -> None:
         self.why_not = why
+
+    def relu_missing(self) -> str:
+        """Why no ReLU unit was observed, where none was."""
+        if not relu_layers(self.module):
+            why = "the module has no nn.ReLU layer (calls of F.relu cannot be seen)"
+        elif self.reading is not None and not relu_layers(self.module.get_submodule(self.reading.name)):
+            why = f"the probe runs {self.reading.name} alone, which gives the predictions and has no ReLU layer"
+        elif self.ready:
+            why = f"the probe is too small ({SMALLEST} samples, and {LOOKS} values of each unit, are needed)"
+        else:
+            no_pair = "no training step gave predictions to start from"
+            why = f"the probe, which runs a few batches again, could not run ({self.why_not or no_pair})"
+        return f"ReLU units were not observed: {why}"
 
     @property
     def ready(self) -> bool:

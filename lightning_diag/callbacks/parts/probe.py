@@ -21,11 +21,14 @@ class ProbePart(Part):
         self.probe: ModuleProbe | None = None
         self.norms: NormWatch | None = None
         self._ran = False
+        self._relu = False
 
     def fit_start(self, run: Run) -> None:
         """Prepare; sharded modules are not probed, because the other ranks would have to run along."""
         wanted = BATCHES if run.options.probe_batches is None else run.options.probe_batches
-        self.probe = ModuleProbe(run.module, batches=0 if shards_weights(run.trainer) else wanted)
+        self.probe = ModuleProbe(run.module, batches=wanted)
+        if shards_weights(run.trainer):
+            self.probe.why_not = "the weights are sharded over the processes"
         self.norms = NormWatch(run.module)
 
     def batch_start(self, run: Run, stage: str, batch: Any, batch_idx: int) -> bool | None:
@@ -50,9 +53,18 @@ class ProbePart(Part):
         if not self._ran and run.recorder.pending:
             self._run(run)
         self._ran = False
+        self._tell_relu(run)
         found = None if self.norms is None else self.norms.read()
         if found is not None and run.recorder.context.model.norm_shift is None:
             run.recorder.update(model=replace(run.recorder.context.model, norm_shift=found[0], norm_scale=found[1]))
+
+    def _tell_relu(self, run: Run) -> None:
+        """Record why no ReLU unit was observed, until one is."""
+        known, seen = run.recorder.context.model, "relu/dead_share" in run.recorder.running_values
+        self._relu = self._relu or seen
+        why = None if self._relu or self.probe is None else self.probe.relu_missing()
+        if known.relu_missing != why:
+            run.recorder.update(model=replace(known, relu_missing=why))
 
     def close(self, run: Run) -> None:
         """Remove all hooks."""

@@ -10,7 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.gaps import validation_ahead
-from lightning_diag.rules.reading import counts, final_count, learned
+from lightning_diag.rules.reading import counts, final_count, learned, trivial_rate
 from lightning_diag.words import of
 
 
@@ -32,7 +32,8 @@ class AugmentationTooStrong(Rule):
     noise: float = 0.15
     """Points that dropout may cost on the training samples; 0.5 in all hidden layers cost 2 at the end."""
     well: float = 0.95
-    """Training accuracy in eval mode from which the noise does no harm."""
+    """Training accuracy in eval mode from which the noise does no harm. Where validation has as few of the errors of an answer
+    that ignores the input, it is only worth knowing: strong augmentation makes training hard on purpose."""
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -40,7 +41,7 @@ class AugmentationTooStrong(Rule):
         if found is None or learned(history, "val") is False:
             return None
         return self.finding(
-            severity="warning",
+            severity="info" if self._does_little_harm(history) else "warning",
             confidence=0.85,
             claim="likely",
             title="Augmentation or regularising noise is too strong",
@@ -67,6 +68,11 @@ class AugmentationTooStrong(Rule):
             ),
             excludes=("LD606",),
         )
+
+    def _does_little_harm(self, history: RunHistory) -> bool:
+        """Whether validation makes few of the errors of an answer that ignores the input: there is little to win back."""
+        val, trivial = final_count(history, "val"), trivial_rate(history) or 0.0
+        return val is not None and 1 - val.rate <= (1 - self.well) * (1 - trivial)
 
     def _augmented(self, history: RunHistory) -> Evidence | None:
         """Inputs vary from one look to the next, and training stays behind validation on them."""

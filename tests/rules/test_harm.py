@@ -119,3 +119,11 @@ def test_what_a_balanced_sampler_drew_is_what_training_is_judged_by() -> None:
     run = history({"train/loss": [0.70, 0.693, 0.694]}, counts={"train": [(1001, 2000)] * 3}, classes=2, train=facts)
     text = diagnose(run).finding("LD115").evidence[0].text
     assert "always naming the most frequent class gives 50 %" in text
+
+
+@pytest.mark.parametrize(("right", "severity"), [((280, 290, 291), "info"), ((250, 262, 270), "warning")])
+def test_strong_augmentation_with_good_validation_is_only_worth_knowing(right, severity) -> None:
+    """Shifts and noise on digits: training stays at 75 %, validation reaches 97 %, and nothing is to be won by weakening them."""
+    counts = {"probe": [(120, 200), (140, 200), (150, 200)], "val": [(k, 300) for k in right]}
+    found = diagnose(history(counts=counts, classes=10, train={"augmented": True})).finding("LD613")
+    assert found.severity == severity

@@ -19,7 +19,6 @@ from lightning_diag.metrics.rows import (
     TRAIN_SURE_CELLS,
     Spec,
     batched,
-    hard_labels,
     rows_of,
     thinned,
 )
@@ -270,9 +269,7 @@ class StageMetrics(SummedMetric):
         self._grow(classes, spec.task, scores.device)
         tally = Tally(self._layout, self.counts, self.sums)
         if spec.task == "multilabel":
-            finite = scores.isfinite() if scores.is_floating_point() else torch.ones_like(scores, dtype=torch.bool)
-            right = tally.add_labels(hard_labels(scores, spec.kind), target, finite, spec.ignore_index)
-            rows = None
+            rows, right = None, tally.add_labels(scores, target, spec)
         else:
             rows = rows_of(scores, target, spec, sure_cells=self.sure_cells, want_loss=self.memory is not None)
             wide = None if ids is None else ids.repeat_interleave(rows.target.numel() // len(ids))

@@ -108,17 +108,19 @@ class SampleMemory:
     def add_rows(self, right: Tensor, rows: Rows | None, target: Tensor) -> None:
         """Append a counted batch.
 
-        Positions of a dense sample are not independent of each other, so dense tasks keep no pairs.
+        Positions of a dense sample are not independent of each other, so they are no pairs.
 
         Args:
             right: bool per row.
             rows: the columns that were counted; None for multilabel tasks.
             target: as the loss got it, samples first.
         """
+        if right.numel() != len(target):
+            return
         if rows is None:
             places = torch.arange(1, target.shape[-1] + 1, device=target.device)
             self.add(right, (target.long() * places).sum(-1))
-        elif right.numel() == len(target):
+        else:
             sure = rows.sure if rows.sure is not None and rows.sure.index is None else None
             loss, confidence = (None, None) if sure is None else (sure.loss, sure.confidence)
             self.add(right, rows.target, loss=loss, predicted=rows.predicted, confidence=confidence)

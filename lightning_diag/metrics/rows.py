@@ -55,7 +55,7 @@ class Spec(NamedTuple):
             return 2
         if self.guessed:
             return None
-        return int(scores.shape[-1 if self.task == "multilabel" else self.class_dim])
+        return int(scores.shape[self.class_dim])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,11 @@ def batched(scores: Tensor, target: Tensor, spec: Spec) -> tuple[Tensor, Tensor,
         target.unsqueeze(0),
         spec._replace(class_dim=1 if spec.class_dim == 0 else spec.class_dim),
     )
+
+
+def positions(labels: Tensor, spec: Spec) -> Tensor:
+    """Labels or scores (N, C, d1, ...) of a multilabel task as (positions, C): each position has labels of its own."""
+    return labels.movedim(spec.class_dim, -1).flatten(0, -2)
 
 
 TRAIN_SURE_CELLS = 2**12

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_diag.metrics.rows import Rows, Sureness
+from lightning_diag.metrics.rows import Rows, Spec, Sureness, hard_labels, positions
 
 BINS = 15
 """Equal-width confidence bins of the expected calibration error (Guo et al. 2017, "On Calibration ...")."""
@@ -115,15 +115,17 @@ class Tally:
             self._add_sureness(rows.sure, right, (target > 0) & (target < last) & rows.finite)
         return right
 
-    def add_labels(self, decided: Tensor, target: Tensor, usable: Tensor, ignored: int | None) -> Tensor:
+    def add_labels(self, scores: Tensor, target: Tensor, spec: Spec) -> Tensor:
         """Count a multilabel batch; a sample is right when every label that counts is; returns that as a bool column.
 
         Args:
-            decided: bool (samples, labels).
+            scores: (samples, labels), or (samples, labels, d1, ...), where each position has labels of its own.
             target: same shape, 0/1 (soft labels: 1 from 0.5 on).
-            usable: where scores are finite, bool, same shape.
-            ignored: target value that does not count.
+            spec: how to read them.
         """
+        scores, target = positions(scores, spec), positions(target, spec)
+        usable = scores.isfinite() if scores.is_floating_point() else torch.ones_like(scores, dtype=torch.bool)
+        decided, ignored = hard_labels(scores, spec.kind), spec.ignore_index
         counts = (target >= 0) & (target <= 1)
         skip = torch.zeros_like(counts) if ignored is None else target == ignored
         self.add("ignored", skip.sum())

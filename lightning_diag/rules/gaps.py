@@ -9,6 +9,7 @@ from lightning_diag import statistics
 from lightning_diag.findings import Evidence
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.class_mix import as_in_validation, mix_apart
+from lightning_diag.rules.independence import independent
 from lightning_diag.rules.reading import counts, final_count
 from lightning_diag.words import of, percent, points
 
@@ -58,7 +59,7 @@ def stages_at_end(history: RunHistory) -> tuple[str, Evidence] | None:
     if not ends or not apart:
         return None
     size = f": training {of(ends[0])}, validation {of(ends[1])}"
-    bounds = f" ({100 * apart.low:.0f}–{100 * apart.high:.0f})" if history.context.task != "dense" else ""
+    bounds = f" ({100 * apart.low:.0f}–{100 * apart.high:.0f})" if independent(history) else ""
     wide = f"{points(ends[0].rate - ends[1].rate)}{bounds}"
     return size, Evidence(signal="val/acc", text=f"gap {wide}{size}", observed=ends[1].rate, expected=ends[0].rate)
 

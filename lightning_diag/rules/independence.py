@@ -17,8 +17,10 @@ UNKNOWN = "the positions of one sample depend on each other, and how many sample
 
 
 def independent(history: RunHistory) -> bool:
-    """Whether every counted answer is one sample."""
-    return history.context.task != "dense"
+    """Whether every counted answer is one sample; yes or no at each pixel makes more answers than there are samples."""
+    last, size = counts(history, "val"), history.context.data.val.size
+    more = bool(last and size and last[-1][1].n > size)
+    return history.context.task != "dense" and not more
 
 
 def samples(history: RunHistory) -> int | None:

@@ -117,6 +117,23 @@ def test_multilabel_equals_torchmetrics():
     torch.testing.assert_close(torch.tensor(result.recall).float(), recall)
 
 
+@pytest.mark.parametrize("shape", [(6, 4, 5, 3), (1, 4, 6, 6), (2, 4, 3, 3, 3)])
+def test_positions_with_several_labels_each_count_as_rows_of_their_own(shape):
+    g = torch.Generator().manual_seed(2)
+    maps, target = torch.randn(shape, generator=g), torch.randint(0, 2, shape, generator=g).float()
+    metrics = StageMetrics(memory=SampleMemory())
+    metrics.update(maps, target, task="multilabel", class_dim=1, loss=maps.mean())
+    found = metrics.compute()
+    rows = [t.movedim(1, -1).reshape(-1, 4) for t in (maps, target)]
+    expected = run([tuple(rows)], task="multilabel")
+    assert (found.n, found.correct, found.samples) == (rows[0].shape[0], expected.correct, shape[0])
+    assert found.label_accuracy == pytest.approx(expected.label_accuracy)
+    assert [c.tolist() for c in (found.support, found.predicted, found.hits)] == [
+        c.tolist() for c in (expected.support, expected.predicted, expected.hits)
+    ]
+    assert not len(metrics.memory.current.right)
+
+
 @pytest.mark.parametrize("shape", [(4, 6, 12), (2, 6, 9, 8), (2, 6, 64, 64)])
 def test_dense_with_ignored_positions(shape):
     g = torch.Generator().manual_seed(3)

@@ -296,3 +296,12 @@ def test_checks_made_for_other_tasks_are_listed_with_the_reason():
     amounts = reasons(history({"val/loss": [1.0, 0.9], "train/loss": [1.0, 0.9]}, task="regression"))
     assert amounts["LD301"] == "made for class labels, and a regression has none"
     assert not {code for code in amounts if code.startswith("LD4")}
+
+
+def test_a_p_value_below_five_percent_beside_a_clear_check_names_its_level():
+    run = history({"val/loss": [1.0, 0.9]}, data={"shift_smd": 0.1, "shift_auc": 0.55, "shift_pvalue": 0.03})
+    text = report(run)
+    assert "two-sample test p = 0.03 (the splits are called different below 0.01)." in text
+    assert "split shift" in text.split("## Checked and clear")[1].split("## ")[0]
+    strict = {"LD604": {"alpha": 0.05}}
+    assert "called different below 0.05" in render_markdown(run, diagnose(run, thresholds=strict))

@@ -8,6 +8,7 @@ from lightning_diag.report.document import Block, Bullets, Column, Figure, Item,
 from lightning_diag.report.escape import name, quoted
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View, with_interval
+from lightning_diag.rules.split_shift import SplitShift
 from lightning_diag.words import p as p_text
 
 BLOCKS = 20
@@ -153,10 +154,16 @@ def _shift(view: View) -> str:
         f"a classifier tells the splits apart with an AUC of {numbers.significant(facts.shift_auc, 2)} (0.5 or less: it cannot)"
         if facts.shift_auc is not None
         else "",
-        f"two-sample test {p_text(facts.shift_pvalue)}" if facts.shift_pvalue is not None else "",
+        _tested(view, facts.shift_pvalue) if facts.shift_pvalue is not None else "",
     ]
     text = ", ".join(part for part in parts if part)
     return f"Training against validation inputs: {text}." if text else ""
+
+
+def _tested(view: View, p_value: float) -> str:
+    """The two-sample test with the level that it is judged at, which is stricter than what p-values are often held against."""
+    level = view.diagnosis.thresholds.get(SplitShift.code, {}).get("alpha", SplitShift().alpha)
+    return f"two-sample test {p_text(p_value)} (the splits are called different below {level:g})"
 
 
 def _padding(view: View) -> str:

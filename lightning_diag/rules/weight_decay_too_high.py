@@ -9,7 +9,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
-from lightning_diag.rules.reading import stuck
+from lightning_diag.rules.reading import late, stuck, trivial_loss
 from lightning_diag.words import number, percent
 
 
@@ -26,6 +26,10 @@ class WeightDecayTooHigh(Rule):
     """Norm of the weights at the end over its largest value: training that learns makes it grow; half of it gone, and
     nothing learned, is decay."""
 
+    lost: float = 0.9
+    """Training loss at the end over the trivial one, from which what had been learned is gone: as the level below which
+    a loss alone shows learning."""
+
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         norm, decay = history.series("param/norm").finite, history.context.optim.weight_decay
@@ -33,8 +37,9 @@ class WeightDecayTooHigh(Rule):
             return None
         largest = max(*norm.values, _before_decay(history))
         left = norm.values[-1] / largest
-        if left > self.left or stuck(history) is False:
+        if left > self.left or (stuck(history) is False and not self._lost(history)):
             return None
+        got = "and training got nowhere" if stuck(history) is not False else "and what training had learned is gone"
         by = f" with weight decay {number(decay)}" if decay else ""
         text = f"the norm of the weights fell from {number(largest)} to {number(norm.values[-1])}{by}"
         return self.finding(
@@ -42,7 +47,7 @@ class WeightDecayTooHigh(Rule):
             confidence=0.95 if decay else 0.8,
             claim="likely",
             title=f"Weight decay too high: {percent(left)} of the weights are left",
-            summary=f"Weight decay is too high: {text}, and training got nowhere.",
+            summary=f"Weight decay is too high: {text}, {got}.",
             evidence=(Evidence(signal="param/norm", text=text, observed=norm.values[-1], expected=largest),),
             why="Decay pulls harder than the loss; the answers become the same for every input.",
             actions=(
@@ -54,6 +59,11 @@ class WeightDecayTooHigh(Rule):
             scope="weights",
             explains=(*NOTHING_LEARNED, "LD102", "LD103", "LD107", "LD113", "LD401", "LD406", "LD412"),
         )
+
+    def _lost(self, history: RunHistory) -> bool:
+        """Whether the weights that are left say no more than an answer that ignores the input."""
+        loss, trivial = history.series("train/loss").finite.values, trivial_loss(history)
+        return bool(loss and trivial and late(loss) > self.lost * trivial)
 
 
 def _before_decay(history: RunHistory) -> float:

@@ -46,7 +46,7 @@ class ConstantInitialisation(Rule):
             ),
             next_test="compare two rows of a hidden weight matrix after one epoch: equal rows mean that symmetry was never broken",
             scope="weights",
-            explains=(*NOTHING_LEARNED, "LD103", "LD107", "LD113"),
+            explains=(*NOTHING_LEARNED, "LD102", "LD103", "LD107", "LD113"),  # any update is large beside weights of 0
         )
 
     def _did_harm(self, history: RunHistory) -> bool:

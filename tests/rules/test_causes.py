@@ -150,3 +150,15 @@ def test_a_first_epoch_that_moved_nothing_says_nothing_of_labels() -> None:
     still = replace(run.epochs[0], values={**run.epochs[0].values, "update/ratio": 1e-4})
     causes = causes_of_chance(replace(run, epochs=(still, *run.epochs[1:])))
     assert "whether training labels belong to their inputs (the nearest other sample" in causes[0]
+
+
+def test_updates_beside_weights_of_zero_are_large_at_any_learning_rate() -> None:
+    run = history(
+        {"train/loss": [2.31, 2.31, 2.31], "update/ratio": [0.99, 0.3, 0.2], "param/norm": [0.1, 0.12, 0.13]},
+        counts={"train": [(100, 1000)] * 3},
+        classes=10,
+        model={"constant_init": 1.0},
+    )
+    found = diagnose(run)
+    assert loud(run) == {"LD114": "error"}
+    assert found.finding("LD102").explained_by == "LD114"

@@ -10,6 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.consequences import NOTHING_LEARNED
+from lightning_diag.rules.reading import class_counts
 from lightning_diag.words import number
 
 
@@ -19,7 +20,7 @@ class ClassWeightsMismatch(Rule):
 
     code: ClassVar[str] = "LD306"
     name: ClassVar[str] = "class-weights-mismatch"
-    needs: ClassVar[tuple[str, ...]] = ("model.loss_weight", "data.train.class_counts")
+    needs: ClassVar[tuple[str, ...]] = ("model.loss_weight", "data.train.class_counts|stage:train")
 
     ratio: float = 3.0
     """Effective imbalance (count times weight, largest over smallest) from which it matters; 1:3 cost 1 to 3 points on digits."""
@@ -29,7 +30,7 @@ class ClassWeightsMismatch(Rule):
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
         weights = history.context.model.loss_weight
-        drawn = history.context.data.train.drawn_counts or history.context.data.train.class_counts
+        drawn = class_counts(history, "train")
         pairs = [(w, c) for w, c in zip(weights, drawn, strict=False) if c]
         if len(pairs) < 2:
             raise CannotTellError("fewer than two classes have training samples")
@@ -46,7 +47,8 @@ class ClassWeightsMismatch(Rule):
             else f"the largest class counts {number(with_weights)} times the smallest with these weights, {number(without)} times without"
         )
         top = max(range(len(weights)), key=lambda i: weights[i])
-        text = f"{effect}; the largest weight, {number(weights[top])}, is that of {history.class_name(top)} with {drawn[top] if top < len(drawn) else 0:,} samples"
+        unit = "positions" if history.context.task == "dense" else "samples"
+        text = f"{effect}; the largest weight, {number(weights[top])}, is that of {history.class_name(top)} with {drawn[top] if top < len(drawn) else 0:,} {unit}"
         return self.finding(
             severity="error",
             confidence=0.93,

@@ -13,7 +13,7 @@ from lightning_diag.rules.chance import chance
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.first_look import first_sight
 from lightning_diag.rules.gaps import gap
-from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, learned, train_rate
+from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, last_rows, learned, train_rate
 from lightning_diag.rules.splits import looks_different
 from lightning_diag.words import listed, of, percent
 
@@ -33,7 +33,8 @@ class ValidationLabelsWrong(Rule):
     support: int = 5
     """Samples of a class that must show it."""
     gain: float = 0.1
-    """Accuracy that renaming wins; renaming at will wins little where the confusion is not one-to-one."""
+    """Accuracy that renaming wins; renaming at will wins little where the confusion is not one-to-one. Less will do where
+    training answers most of each of these classes right: two rare ones that were exchanged are few of all samples."""
     train: float = 0.1
     """Training accuracy may lie this much below the renamed validation accuracy: the model must know the classes."""
 
@@ -42,6 +43,14 @@ class ValidationLabelsWrong(Rule):
         column = sum(row[j] for row in matrix)
         enough = sum(matrix[i]) >= self.support
         return enough and matrix[i][j] > self.share * max(sum(matrix[i]), column)
+
+    def _known(self, history: RunHistory, matrix: tuple[tuple[int, ...], ...], i: int) -> bool:
+        """Most of class ``i`` is answered right in training, and established to be worse in validation."""
+        row = next((r for r in last_rows(history, "train") if r.index == i), None)
+        if row is None or row.correct <= self.share * row.support:
+            return False
+        here = Count(k=matrix[i][i], n=sum(matrix[i]))
+        return statistics.fisher(Count(k=row.correct, n=row.support), here) < ALPHA
 
     def check(self, history: RunHistory) -> Finding | None:
         """See the class."""
@@ -58,7 +67,9 @@ class ValidationLabelsWrong(Rule):
         hit = sum(row[i] for i, row in enumerate(matrix))
         mapped = sum(matrix[i][to[i]] if i in moved else matrix[i][i] for i in range(len(matrix)))
         ends = gap(history)
-        if len(moved) < 2 or mapped - hit < self.gain * total or (ends and ends[0].rate < mapped / total - self.train):
+        if len(moved) < 2 or (ends and ends[0].rate < mapped / total - self.train):
+            return None
+        if mapped - hit < self.gain * total and not all(self._known(history, matrix, i) for i in moved):
             return None
         now, then = Count(k=hit, n=total), Count(k=mapped, n=total)
         names = listed([f"{history.class_name(i)} is answered with {history.class_name(to[i])}" for i in moved], 3)

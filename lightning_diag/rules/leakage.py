@@ -10,6 +10,7 @@ from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import Count, RunHistory
 from lightning_diag.rules.base import CannotTellError, Rule
 from lightning_diag.rules.reading import ALPHA
+from lightning_diag.rules.splits import compared
 from lightning_diag.rules.validation_is_training import FEW_VALUES, ValidationIsTraining, as_often_as_training
 from lightning_diag.words import of, p, percent
 
@@ -45,10 +46,15 @@ class Leakage(Rule):
                 if data.low_cardinality:
                     raise CannotTellError(FEW_VALUES)
                 recurs = as_often_as_training(data, self.tolerated, self.alpha)
-                return self._recurs(seen, data.train.repeats) if recurs else self._found(seen, kind, natural, p_value)
+                part = compared(history.context)
+                return (
+                    self._recurs(seen, data.train.repeats)
+                    if recurs
+                    else self._found(seen, kind, natural, p_value, part)
+                )
         return None
 
-    def _found(self, overlap: Count, kind: str, natural: float, p_value: float) -> Finding:
+    def _found(self, overlap: Count, kind: str, natural: float, p_value: float, part: str) -> Finding:
         text = f"{of(overlap)} of the validation samples {kind}"
         usual = f"copies within these data alone would make it {percent(natural)}"
         return self.finding(
@@ -60,6 +66,7 @@ class Leakage(Rule):
             evidence=(
                 Evidence(signal="data.overlap", text=text, observed=overlap.rate, expected=natural, p_value=p_value),
                 Evidence(signal="data.train.distinct", text=usual, observed=natural),
+                *((Evidence(signal="data.train.hashed", text=f"{part[:1].lower()}{part[1:]}"),) if part else ()),
             ),
             why="Validation accuracy partly measures memory; it will not hold on new samples.",
             actions=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_diag.findings import Evidence
-from lightning_diag.history import RunHistory
+from lightning_diag.history import RunContext, RunHistory
 from lightning_diag.rules.gaps import established, gap
 from lightning_diag.rules.reading import ALPHA, late, loss_scale
 from lightning_diag.words import number, of
@@ -24,6 +24,16 @@ def harm_of_shift(history: RunHistory, gap_from: float, loss_from: float) -> str
     ):
         return f"training loss {number(late(train.values))}, validation loss {number(late(val.values))}"
     return ""
+
+
+def compared(context: RunContext) -> str:
+    """Which samples were looked at for copies, where not all were; those of one process of several meet only each other."""
+    sides = [(context.data.train, "training"), (context.data.val, "validation")]
+    if not any(split.hashed and split.size and split.hashed < split.size for split, _ in sides):
+        return ""
+    shares = [f"{split.hashed or 0:,}{f' of {split.size:,}' if split.size else ''} {word}" for split, word in sides]
+    alone = f", those of one process of {context.devices:,}" if (context.devices or 1) > 1 else ""
+    return f"Compared were {' and '.join(shares)} samples{alone}: copies of the others were not looked for"
 
 
 def scale_differs(history: RunHistory, limit: float, alpha: float) -> Evidence | None:

@@ -305,3 +305,23 @@ def test_a_p_value_below_five_percent_beside_a_clear_check_names_its_level():
     assert "split shift" in text.split("## Checked and clear")[1].split("## ")[0]
     strict = {"LD604": {"alpha": 0.05}}
     assert "called different below 0.05" in render_markdown(run, diagnose(run, thresholds=strict))
+
+
+def test_what_only_a_part_of_the_samples_was_looked_at_for_says_so():
+    train = {"size": 600, "hashed": 300, "distinct": 300}
+    val = {"size": 101, "hashed": 51, "distinct": 51, "sampled": 51, "nonfinite_inputs": 0}
+    none = {"overlap": Count(k=0, n=51)}
+    text = report(history({"val/loss": [1.0, 0.9]}, data=none, train=train, val=val, devices=2))
+    assert "| distinct among fingerprinted | 300 of 300, a part of the 600 | 51 of 51, a part of the 101 |" in text
+    assert "0 of 51, a part of the 101 |" in text
+    which = "ompared were 300 of 600 training and 51 of 101 validation samples, those of one process of 2"
+    assert text.count(which) == 1
+    leak = report(
+        history({"val/loss": [1.0, 0.9]}, data={"overlap": Count(k=20, n=51)}, train=train, val=val, devices=2)
+    )
+    assert leak.count(which) == 1
+    assert which in leak.split("## What went wrong")[1].split("## Epochs")[0]
+    whole = {"size": 300, "hashed": 300, "distinct": 300}
+    alone = report(history({"val/loss": [1.0, 0.9]}, data=none, train=whole, val=val | {"size": 51}))
+    assert "a part of" not in alone
+    assert "ompared were" not in alone

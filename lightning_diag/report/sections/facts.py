@@ -9,6 +9,7 @@ from lightning_diag.report.escape import name, quoted
 from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.view import View, with_interval
 from lightning_diag.rules.split_shift import SplitShift
+from lightning_diag.rules.splits import compared
 from lightning_diag.words import p as p_text
 
 BLOCKS = 20
@@ -96,11 +97,18 @@ def _pair(first: float | None, second: float | None, between: str) -> str:
 def _of_sampled(split: SplitFacts) -> str:
     if split.nonfinite_inputs is None or not split.sampled:
         return ""
-    return f"{split.nonfinite_inputs:,} of {split.sampled:,}"
+    return f"{split.nonfinite_inputs:,} of {_sampled(split.sampled, split.size)}"
 
 
 def _distinct(split: SplitFacts) -> str:
-    return f"{split.distinct:,} of {split.hashed:,}" if split.distinct is not None and split.hashed else ""
+    if split.distinct is None or not split.hashed:
+        return ""
+    return f"{split.distinct:,} of {_sampled(split.hashed, split.size)}"
+
+
+def _sampled(looked_at: int, size: int | None) -> str:
+    """How many samples were looked at, and of how many where that is a part."""
+    return f"{looked_at:,}{f', a part of the {size:,}' if size and looked_at < size else ''}"
 
 
 def _relations(view: View) -> list[str]:
@@ -114,7 +122,7 @@ def _relations(view: View) -> list[str]:
     near = f"Validation samples that nearly equal a training sample: {with_interval(facts.near_overlap)}."
     return [
         per_sample,
-        _overlap(facts),
+        _overlap(view),
         near
         if facts.near_overlap and facts.near_overlap.n and facts.near_overlap != facts.overlap
         else "",  # copies are near, too
@@ -124,14 +132,16 @@ def _relations(view: View) -> list[str]:
     ]
 
 
-def _overlap(facts: DataFacts) -> str:
+def _overlap(view: View) -> str:
+    facts = view.history.context.data
     if facts.overlap is None or not facts.overlap.n:
         return ""
     chance = f", {numbers.percent(facts.overlap_expected)} by chance" if facts.overlap_expected else ""
     why = (
         " (few distinct inputs: some equal ones are expected by chance)" if facts.low_cardinality and not chance else ""
     )
-    return f"Validation samples that are also in training: {with_interval(facts.overlap)}{chance}{why}."
+    part = compared(view.history.context) if view.diagnosis.finding("LD603") is None else ""  # else the finding says it
+    return f"Validation samples that are also in training: {with_interval(facts.overlap)}{chance}{why}.{part and f' {part}.'}"
 
 
 def _repeats(facts: DataFacts) -> str:

@@ -173,7 +173,8 @@ def learned(known: Plan | None, seen: Observation, evidence: Evidence) -> Plan |
     """The path of the pair of a CTC loss call; lengths that are alike by chance in one step are told apart by the next."""
     if isinstance(known, SequencePlan) and known.gives(seen, evidence):
         return known
-    return learn(seen, evidence.visits, evidence.batch) or known
+    found = learn(seen, evidence.visits, evidence.batch)
+    return known if found is None or found == known else found
 
 
 def fitted(plan: Plan, evidence: Evidence) -> Plan:
@@ -183,18 +184,20 @@ def fitted(plan: Plan, evidence: Evidence) -> Plan:
 
 def learn(seen: Observation, visits: list[Visit], batch: Mapping[Path, Tensor]) -> SequencePlan | None:
     """Where the pair of a CTC loss call comes from; None when a part of it is nowhere."""
-    leaf = match_leaf(seen.target, batch)
+    inputs, tokens = _tensor(seen.input_lengths), _tensor(seen.target_lengths)
+    if inputs is None or tokens is None:
+        return None
+    target, leaf = seen.target, match_leaf(seen.target, batch)
+    if leaf is None and (whole := _unpacked(target, tokens, batch)) is not None:
+        target, leaf = batch[whole], (whole, "", "")
     output = leaf and match_output(seen.preds, visits)
     if not leaf or not output or seen.preds.dim() != 3 or seen.num_classes is None:
         return None
     visit, path, view, pointwise = output
-    inputs, tokens = _tensor(seen.input_lengths), _tensor(seen.target_lengths)
-    if inputs is None or tokens is None:
-        return None
-    padded = seen.target.dim() == 2
+    padded = target.dim() == 2
     frames = Lengths(_places(inputs, visits, batch), full=_is(inputs, seen.preds.shape[0]))
-    padding = _padding(seen.target, tokens) if padded else None
-    targets = Lengths(_places(tokens, [], batch), padding, padded and _is(tokens, seen.target.shape[1]))
+    padding = _padding(target, tokens) if padded else None
+    targets = Lengths(_places(tokens, [], batch), padding, padded and _is(tokens, target.shape[1]))
     where = _same(pick(visit.output, path), visits)
     common = (seen.num_classes, seen.blank, seen.zero_infinity)
     return SequencePlan(where, view, pointwise, *leaf, _entries(batch), frames, targets, *common)
@@ -244,6 +247,16 @@ def _alike(found: Tensor, flat: Tensor) -> bool:
     if found.numel() != flat.numel() or found.dtype == torch.bool:
         return False
     return values.same(flat, found.detach().flatten().to(flat.device))
+
+
+def _unpacked(target: Tensor, lengths: Tensor, batch: Mapping[Path, Tensor]) -> Path | None:
+    """The padded targets of the batch whose rows, without the padding, were put behind each other."""
+    for path, leaf in batch.items() if target.dim() == 1 and values.readable(target, lengths) else ():
+        if not leaf.is_floating_point() and leaf.dim() == 2 and len(leaf) == lengths.numel():
+            inside = torch.arange(leaf.shape[1], device=leaf.device) < lengths.to(leaf.device).reshape(-1, 1)
+            if values.readable(leaf) and values.same(target, leaf[inside].to(target.device)):
+                return path
+    return None
 
 
 def _padding(target: Tensor, lengths: Tensor) -> int | None:

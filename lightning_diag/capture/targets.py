@@ -18,6 +18,10 @@ Match = tuple[Path, str, str]
 """Path of a leaf of the batch, with the view and the cast that make the target of it (:func:`~.matching.match_leaf`)."""
 
 
+MAX_COLUMNS = 16
+"""Columns of an output that are compared with the predictions."""
+
+
 class Nature(NamedTuple):
     """What a target of a binary cross entropy is.
 
@@ -43,12 +47,31 @@ def is_made_up(seen: Observation) -> bool:
 
 
 def made_with(seen: Observation, match: Match | None, batch: Mapping[Path, Tensor], visits: list[Visit]) -> bool:
-    """Whether the innermost part of the network that returned the predictions was given the target."""
+    """Whether the innermost part of the network that returned the predictions was given the target and used it for them.
+
+    A part that only makes the loss with it (Hugging Face) returns predictions that are a piece of what an inner part made without it.
+    """
     labels = {storage(t) for t in (seen.target, None if match is None else batch[match[0]]) if t is not None}
-    for visit in visits:
+    for place, visit in enumerate(visits):
         if visit.role == "module" and any(storage(t) == storage(seen.preds) for t in leaves(visit.output).values()):
-            return any(storage(t) in labels for t in leaves((visit.args, visit.kwargs)).values())
+            return _given(visit, labels) and not any(
+                _is_piece(seen.preds, t)
+                for inner in visits[:place]
+                if inner.role == "module" and not _given(inner, labels)
+                for t in leaves(inner.output).values()
+            )
     return False
+
+
+def _given(visit: Visit, labels: set[int]) -> bool:
+    return any(storage(t) in labels for t in leaves((visit.args, visit.kwargs)).values())
+
+
+def _is_piece(preds: Tensor, output: Tensor) -> bool:
+    """Whether the predictions are one column of an output (start and end of an answer)."""
+    if output.dim() != preds.dim() + 1 or output.shape[:-1] != preds.shape:
+        return False
+    return any(values.same(preds, column) for column in output.detach().unbind(-1)[:MAX_COLUMNS])
 
 
 def is_distribution(seen: Observation) -> bool:
@@ -109,7 +132,7 @@ def _is_reconstruction(
 def _fed(seen: Observation, visits: list[Visit]) -> Iterator[Tensor]:
     """Floating tensors that parts of the network were given; a part that compares them with the predictions is a loss."""
     for visit in visits:
-        scalar = isinstance(visit.output, Tensor) and visit.output.dim() == 0
+        scalar = any(t.dim() == 0 and t.is_floating_point() for t in leaves(visit.output).values())  # a loss
         given = [t for t in leaves((visit.args, visit.kwargs)).values() if t.is_floating_point()]
         compares = len(given) > 1 and any(storage(t) == storage(seen.preds) for t in given)
         if visit.role == "module" and not scalar and not compares:

@@ -8,7 +8,7 @@ from tests.capture.styles.base import BATCH, classes, floats
 from tests.capture.test_styles import run
 
 
-@pytest.mark.parametrize("name", ["DecodedLines", "DecodedInside", "DecodedAlone", "DecodedPadded"])
+@pytest.mark.parametrize("name", ["DecodedLines", "DecodedInside", "DecodedAlone", "DecodedPadded", "DecodedSelected"])
 def test_lengths_of_a_validation_that_only_decodes(name):
     style = REGISTRY[name]
     _, observer = run(style)

@@ -106,6 +106,54 @@ class LossInForward(Both):
         return self.model(**batch).loss
 
 
+class InnerLabels(Inner):
+    """The same with several labels for each sample, which are floats as the inputs are."""
+
+    def forward(self, inputs, labels=None):
+        logits = self.head(inputs)
+        return ModelOutput(None if labels is None else nn.BCEWithLogitsLoss()(logits, labels), logits)
+
+
+@style(
+    batch=lambda g, s: UserDict(inputs=floats(g), labels=classes(g, BATCH, CLASSES, high=2).float()),
+    pair=lambda m, b, s: (m.model.head(b["inputs"]), b["labels"]),
+    task="multilabel",
+)
+class LabelsInForward(LossInForward):
+    def __init__(self):
+        super().__init__()
+        self.model = InnerLabels()
+
+
+class Reader(nn.Module):
+    """Where the answer to a question begins and ends: two columns of one layer, and the loss made in forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = nn.Linear(FEATURES, 2)
+
+    def forward(self, inputs, starts, stops):
+        first, last = (t.squeeze(-1).contiguous() for t in self.ends(inputs).split(1, dim=-1))
+        return ModelOutput((F.cross_entropy(first, starts) + F.cross_entropy(last, stops)) / 2, (first, last))
+
+
+@style(
+    batch=lambda g, s: {
+        "inputs": floats(g, BATCH, TIME, FEATURES),
+        "starts": classes(g, high=TIME),
+        "stops": classes(g, high=TIME),
+    },
+    pair=lambda m, b, s: (m.model.ends(b["inputs"])[..., 0], b["starts"]),
+)
+class SpanInForward(Both):
+    def __init__(self):
+        super().__init__()
+        self.model = Reader()
+
+    def step(self, batch):
+        return self.model(**batch).loss
+
+
 def speech(g: torch.Generator, stage: str) -> tuple[torch.Tensor, ...]:
     lengths = torch.randint(1, 4, (BATCH,), generator=g)
     return floats(g, BATCH, TIME, FEATURES), classes(g, BATCH, 3).clamp(min=1), torch.full((BATCH,), TIME), lengths

@@ -154,3 +154,36 @@ class DecodedPadded(Base):
 
     def validation_step(self, batch, batch_idx):
         self.read.append(self.net(batch[0]).argmax(-1))
+
+
+def filled(g, stage):
+    y = classes(g, BATCH, 4).clamp(min=1)
+    y[torch.arange(4) >= lengths(g, BATCH, 4)[:, None]] = -100
+    return {"inputs": floats(g, BATCH, FRAMES, FEATURES), "labels": y}
+
+
+@style(
+    batch=filled,
+    pair=lambda m, b, s: (
+        m.net(b["inputs"]).log_softmax(-1).transpose(0, 1),
+        b["labels"][b["labels"] >= 0] if s == "train" else b["labels"],
+    ),
+    task="ctc",
+    source=("loss call ctc_loss", "output of net with batch['labels'] (calibrated)"),
+)
+class DecodedSelected(Base):
+    """The loss gets the tokens of all lines behind each other, as Hugging Face makes them of padded labels."""
+
+    lengths = staticmethod(lambda b: ([FRAMES] * BATCH, (b["labels"] >= 0).sum(1).tolist()))
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.ctc = [], nn.CTCLoss(blank=0, zero_infinity=True)
+
+    def training_step(self, batch, batch_idx):
+        labels = batch["labels"]
+        real, log_probs = labels >= 0, self.net(batch["inputs"]).log_softmax(-1).transpose(0, 1)
+        return self.ctc(log_probs, labels.masked_select(real), torch.full((BATCH,), FRAMES), real.sum(-1))
+
+    def validation_step(self, batch, batch_idx):
+        self.read.append(self.net(batch["inputs"]).argmax(-1))

@@ -69,6 +69,7 @@ from lightning_diag.rules.underfitting import Underfitting
 from lightning_diag.rules.validation_is_training import ValidationIsTraining
 from lightning_diag.rules.validation_labels_wrong import ValidationLabelsWrong
 from lightning_diag.rules.validation_set_too_small import ValidationSetTooSmall
+from lightning_diag.rules.validation_unmoved import ValidationUnmoved
 from lightning_diag.rules.vanishing_gradient import VanishingGradient
 from lightning_diag.rules.weight_decay_too_high import WeightDecayTooHigh
 from lightning_diag.rules.weights_not_loaded import WeightsNotLoaded
@@ -145,6 +146,7 @@ RULES: tuple[type[Rule], ...] = (
     LossOverWrongAxis,  # LD704
     BatchNormSmallBatch,  # LD705
     MetricCoversPartOfValidation,  # LD706
+    ValidationUnmoved,  # LD707
 )
 """Every rule, one line each, by code."""
 

@@ -237,3 +237,16 @@ def test_lines_that_the_loss_does_not_teach_are_no_underfitting(ratio, found):
         stop=StopFacts(status="finished"),
     )
     assert (diagnose(run).finding("LD204") is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("taught", "lines", "severity"), [(6.0, 56, "error"), (8.0, 56, "warning"), (6.0, 5, "warning")]
+)
+def test_tokens_that_training_never_showed_are_the_cause(taught, lines, severity) -> None:
+    """Five lines are too few to have met the rarest token."""
+    series = {"ctc/val/ter": [0.25], "ctc/train/reference_tokens": [taught], "ctc/train/tokens_per_line": [3.4]}
+    rows = {"val": [*[(75, 85, 75)] * 6, (93, 0, 0), (52, 0, 0)]}
+    found = diagnose(history(series, rows=rows, counts={"train": [(lines, lines)]}, task="ctc")).finding("LD411")
+    assert found.severity == severity
+    assert ("LD201" in found.explains) is (severity == "error")
+    assert ("which training does not show" in found.summary) is (severity == "error")

@@ -32,9 +32,16 @@ def replaced(history: RunHistory, limit: float) -> Evidence | None:
     ratio, norm = history.series("update/ratio").finite, history.series("param/norm").finite
     if not len(ratio) or max(ratio.values) < limit or (len(norm) > 1 and norm.values[-1] < norm.values[0]):
         return None
-    epoch, value = max(ratio, key=lambda pair: pair[1])
+    # an update of more than twice the weights that it leaves took more away than is left (triangle inequality): decay
+    epoch, value = max(((e, v) for e, v in ratio if v <= TWICE), key=lambda pair: pair[1], default=(0, 0.0))
+    if value < limit:
+        return None
     text = f"the updates of epoch {epoch} were {percent(value)} of the weights themselves"
     return Evidence(signal="update/ratio", text=text, epoch=epoch, observed=value, expected=limit)
+
+
+TWICE = 2.0
+"""Update over the weights after it, above which these were larger before."""
 
 
 def restless(history: RunHistory, limit: float, level: float) -> Evidence | None:

@@ -93,3 +93,13 @@ def test_two_signs_are_no_harm_where_more_than_half_was_learned() -> None:
         "update/ratio": [1.0, 0.0955],
     }
     assert "LD102" not in [f.code for f in diagnose(history(run, task="multilabel")).findings]
+
+
+def test_an_update_of_more_than_twice_the_weights_is_decay_and_no_large_step() -> None:
+    run = {"train/loss": [5.7, 2.7, 2.7, 2.7], "param/norm": [3.9, 4.2, 4.2, 4.2]}
+    stuck = {"counts": {"train": [(101, 1000)] * 4}, "classes": 10}
+    assert "LD102" in [
+        f.code for f in diagnose(history({**run, "update/ratio": [0.98, 0.2, 0.1, 0.1]}, **stuck)).findings
+    ]
+    decayed = diagnose(history({**run, "update/ratio": [2.87, 0.2, 0.1, 0.1]}, **stuck)).findings
+    assert "LD102" not in [f.code for f in decayed]

@@ -64,6 +64,7 @@ class CTCMemorised(Rule):
             why="What was learnt does not hold for new lines; longer training makes it worse.",
             actions=(
                 "check that each line has its own target: shuffled pairs are memorised in just this way",
+                "check that validation lines are prepared like those of training (direction, padding, normalisation, frame rate)",
                 "check that the pretrained encoder is loaded (PretrainLoadVerifier): CTC signals cannot see it",
                 "more lines or augmentation, fewer trained parameters (freeze the encoder)",
             ),

@@ -28,6 +28,7 @@ class Choice:
         task: task to give to the pair where the values showed another than the shapes; None keeps it.
         one_hot: the target is one-hot and is read as classes.
         loop: the pairs are positions of one sequence and are joined.
+        columns: each pair of the loop is one class of the same samples.
         reverse: the call passes its target first.
         reason: why this call, empty when there was only one; part of the source.
         heads: names of the calls that were not chosen.
@@ -45,6 +46,7 @@ class Choice:
     task: str | None = None
     one_hot: bool = False
     loop: bool = False
+    columns: bool = False
     reverse: tuple[int, ...] = ()
     reason: str = ""
     heads: tuple[str, ...] = ()
@@ -81,7 +83,7 @@ def apply(choice: Choice, calls: list[LossCall], size: int | None) -> Observatio
     ]
     for index, pair in zip(order, pairs, strict=True):
         pair.head = choice.names.get(index, "")
-    first = _joined(pairs) if choice.loop else pairs[0]
+    first = _beside(pairs) if choice.columns else _joined(pairs) if choice.loop else pairs[0]
     if choice.one_hot:
         first.target = first.target.argmax(first.class_dim)
         if calls[choice.order[0]].entry.family == "element":
@@ -100,6 +102,15 @@ def _joined(pairs: list[Observation]) -> Observation:
     first.preds = torch.cat([p.preds.movedim(p.class_dim, -1).flatten(0, -2) for p in pairs])
     first.target = torch.cat([p.target.flatten() for p in pairs])
     first.class_dim = 1
+    return first
+
+
+def _beside(pairs: list[Observation]) -> Observation:
+    """Single classes of the same samples as one pair, the classes in dimension 1."""
+    first = pairs[0]
+    first.loss = _joined_loss(pairs)
+    first.preds, first.target = (torch.stack([getattr(p, name) for p in pairs], 1) for name in ("preds", "target"))
+    first.class_dim, first.num_classes = 1, len(pairs)
     return first
 
 

@@ -140,7 +140,8 @@ class Choices:
 
     def _loop(self, signature: Signature) -> Choice | None:
         """A loop of other length than those before."""
-        if not any(choice.loop and set(choice.signature) == set(signature) for choice in self.known.values()):
+        loops = (choice for choice in self.known.values() if choice.loop and not choice.columns)
+        if not any(set(choice.signature) == set(signature) for choice in loops):
             return None
         order = tuple(range(len(signature)))
         return Choice(signature, order, task="dense", loop=True, reason="calls of one loop, joined")

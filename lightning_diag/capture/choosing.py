@@ -12,7 +12,7 @@ from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_masked, returned_loss
-from lightning_diag.capture.loops import is_loop
+from lightning_diag.capture.loops import columns, is_loop
 from lightning_diag.capture.matching import match_leaf, match_output
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
@@ -65,6 +65,14 @@ def _decide(candidates: list[Candidate], context: Context, choice: Choice) -> Ch
     if is_loop(candidates, context):
         choice.order, choice.loop, choice.task = tuple(c.index for c in candidates), True, "dense"
         choice.reason = f"{len(candidates)} calls of one loop, joined"
+        return choice
+    single = [c for c in candidates if c.call.entry.family == "element"]
+    alone = len(single) + _uncounted(candidates) == len(candidates)
+    task = columns(single, batch_size(context.batch)) if single and alone else None
+    if task is not None:
+        choice.order, choice.loop, choice.columns, choice.task = tuple(c.index for c in single), True, True, task
+        choice.one_hot = task != "multilabel"
+        choice.reason = f"{len(single)} calls, each of one class, joined"
         return choice
     ranked = sorted(candidates, key=_key)
     best, last = _answer(ranked, context)
@@ -215,6 +223,10 @@ def _key(candidate: Candidate) -> tuple[float, ...]:
     factor = 1.0 if candidate.factor is None else candidate.factor
     in_batch = candidate.leaf is not None
     return (-candidate.likeness, -float(in_batch), -_RANK.get(candidate.seen.task, 0), -factor, candidate.index)
+
+
+def _uncounted(candidates: list[Candidate]) -> int:
+    return sum(_RANK.get(c.doubt or c.seen.task, 0) < _RANK["soft"] for c in candidates)
 
 
 def _answer(ranked: list[Candidate], context: Context) -> tuple[Candidate, bool]:

@@ -1,6 +1,8 @@
-"""Whether the loss calls of a step are one loss in pieces: positions of a sequence, parts of a long output."""
+"""Whether the loss calls of a step are one loss in pieces: positions of a sequence, parts of a long output, single classes."""
 
 from __future__ import annotations
+
+import torch
 
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import leaves
@@ -53,3 +55,22 @@ def _is_cut_in_pieces(candidates: list[Candidate], context: Context) -> bool:
                 else:
                     return True
     return False
+
+
+def columns(candidates: list[Candidate], samples: int | None) -> str | None:
+    """The task of calls that each ask yes or no of one class (focal losses over several classes); None where they do not.
+
+    The classes of one answer exclude each other: just one is right everywhere. Else they are labels, and known to be of one
+    answer only where they lie in one tensor. ``samples`` tells samples from positions.
+    """
+    first, tasks = candidates[0], {c.doubt or c.seen.task for c in candidates}
+    if len(candidates) < 2 or not tasks <= {"binary"} or len({c.call.entry.name for c in candidates}) > 1:
+        return None
+    if len({(c.seen.preds.shape, c.seen.target.shape) for c in candidates}) > 1 or not first.seen.preds.dim():
+        return None
+    if len({c.seen.preds.data_ptr() for c in candidates}) < len(candidates):
+        return None
+    target = torch.stack([c.seen.target for c in candidates], 1)
+    if sum(values.is_constant(c.seen.target) is False for c in candidates) > 1 and values.is_one_hot(target, 1):
+        return "multiclass" if target.dim() == 2 and len(target) <= (samples or len(target)) else "dense"
+    return "multilabel" if len({storage(c.seen.preds) for c in candidates}) == 1 else None

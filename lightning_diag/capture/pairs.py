@@ -19,6 +19,7 @@ class Form:
         task, kind, class_dim: as in :class:`~.observation.Observation`.
         ignore_index: target value that does not count; a dense task ignores -100 where nothing else is known.
         squeeze: dimension of size 1 that ``preds`` has more than the target; None without.
+        channel: the target holds the classes in a channel of its own, (N, 1, ...). whole: and as floats.
     """
 
     task: str
@@ -26,12 +27,17 @@ class Form:
     class_dim: int = -1
     squeeze: int | None = None
     ignore_index: int | None = None
+    channel: bool = False
+    whole: bool = False
 
     def apply(self, preds: Tensor, target: Tensor, source: str) -> Observation:
         """The pair as an observation; :class:`Rejected` when this step's shapes do not fit the form."""
         preds, target = plain(preds), plain(target)
         if self.squeeze is not None:
             preds = preds.squeeze(self.squeeze)
+        if self.channel and target.dim() > 1:
+            target = target.squeeze(1)
+        target = target.long() if self.whole else target
         dim = self.class_dim
         if self.task in {"regression", "other"}:
             fits = True
@@ -68,6 +74,9 @@ def infer(preds: Tensor, target: Tensor, *, ignore: int | None = -100) -> Form:
     preds, target = plain(preds), plain(target)
     if not preds.is_floating_point():
         return _hard(preds, target)
+    channel = preds.dim() == target.dim() > 1 and target.shape[1] == 1 < preds.shape[1]
+    if channel and values.is_whole(target):
+        return replace(infer(preds, target.squeeze(1).long(), ignore=ignore), channel=True, whole=True)
     if preds.dim() == target.dim() + 1:
         form = _classes(preds, target, ignore)
         if form is not None:

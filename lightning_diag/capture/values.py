@@ -41,6 +41,11 @@ def is_hard(target: Tensor) -> bool | None:
     return _ask(lambda t: ((t == 0) | (t == 1)).all(), target)
 
 
+def is_whole(target: Tensor) -> bool | None:
+    """Whether a target holds whole numbers, be it as floats."""
+    return True if not target.is_floating_point() else _ask(lambda t: (t == t.round()).all(), target)
+
+
 def is_one_hot(target: Tensor, dim: int) -> bool | None:
     """Whether exactly one entry along ``dim`` is 1 and the rest 0."""
     return _ask(lambda t: (((t == 0) | (t == 1)).all()) & (t.sum(dim) == 1).all(), target)

@@ -231,3 +231,27 @@ class UnnamedLossModule(Both):
 
     def step(self, batch):
         return self.objective(self(batch[0]), batch[1])
+
+
+class SoftDiceLoss(nn.Module):
+    """Over several classes, with the classes of the target in a channel of floats, as readers of medical images give them."""
+
+    def forward(self, scores, target):
+        wanted = F.one_hot(target.squeeze(1).long(), scores.shape[1]).movedim(-1, 1)
+        probs, axes = scores.softmax(1), tuple(range(2, scores.dim()))
+        return 1 - (2 * (probs * wanted).sum(axes) / (probs + wanted).sum(axes)).mean()
+
+
+@style(
+    batch=lambda g, s: {"image": floats(g, 2, 1, 4, 4, 4), "label": classes(g, 2, 1, 4, 4, 4, high=3).float()},
+    pair=lambda m, b, s: (m.volume(b["image"]), b["label"].squeeze(1)),
+    task="dense",
+    source="arguments of loss_function",
+)
+class Volumes(Both):
+    def __init__(self):
+        super().__init__()
+        self.volume, self.loss_function = nn.Conv3d(1, 3, 1), SoftDiceLoss()
+
+    def step(self, batch):
+        return {"loss": self.loss_function(self.volume(batch["image"]), batch["label"])}

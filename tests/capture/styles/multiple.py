@@ -372,3 +372,50 @@ class Refinement(Both):
         first = self.net(batch[0])
         stages = torch.stack([first, self.refine(first)])
         return sum(F.cross_entropy(stage, batch[1]) for stage in stages)
+
+
+def against_the_rest(logits, y):
+    """A focal loss over several classes, made of one yes-or-no loss for each."""
+    loss = 0
+    for label in range(logits.shape[1]):
+        scores, right = logits[:, label], (y == label).type(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(scores, right, reduction="none")
+        loss += ((1 - torch.exp(-losses)).pow(2) * losses).mean()
+    return loss
+
+
+@style()
+class FocalByClass(Both):
+    def step(self, batch):
+        return against_the_rest(self(batch[0]), batch[1])
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 3, 4, 4), classes(g, BATCH, 4, 4)),
+    pair=lambda m, b, s: (m.conv(b[0]).movedim(1, -1)[b[1] > 0], b[1][b[1] > 0] - 1),
+    task="dense",
+)
+class FocalByClassWithoutGround(Both):
+    """Pixels that do not count are taken out first, so that the scores of each class are a copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def step(self, batch):
+        scores, kept = self.conv(batch[0]), batch[1] > 0
+        loss = 0
+        for label in range(4):
+            right = (batch[1] == label + 1)[kept].float()
+            loss += F.binary_cross_entropy_with_logits(scores[:, label][kept], right)
+        return loss
+
+
+@style(
+    batch=lambda g, s: (floats(g), classes(g, BATCH, CLASSES, high=2).float()),
+    task="multilabel",
+)
+class LabelByLabel(Both):
+    def step(self, batch):
+        logits = self(batch[0])
+        return sum(F.binary_cross_entropy_with_logits(logits[:, i], batch[1][:, i]) for i in range(CLASSES))

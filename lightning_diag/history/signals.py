@@ -38,6 +38,7 @@ SIGNALS: Mapping[str, str] = {
     "batch/purity": "mean share of a training batch taken by its most common class",
     "logged/{name}": "what the module itself logged in validation under ``name``, for names with acc, as callback_metrics has it",
     "lr": "learning rate of the first parameter group at the end of the epoch",
+    "lr/first": "the same in the first step of the fit (again of a fit that was resumed), where the schedule moves within epochs",
     "time/epoch": "seconds of the epoch, validation included",
     "ctc/{stage}/blank_share": "share of frames (masked by input lengths) whose argmax is the blank",
     "ctc/{stage}/blank_expected": "1 - |y| / T, the blank share of a hypothesis with one frame per token",

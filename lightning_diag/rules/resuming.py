@@ -41,20 +41,38 @@ def circumstances(history: RunHistory, epoch: int) -> list[Evidence]:
         )
     now, before = rates(history, epoch)
     if now is not None:
+        first, end = first_rate(history), dict(history.series("lr").finite).get(epoch, now)
         scheduler = history.context.optim.scheduler
         schedule = f" with {scheduler}" if scheduler else ""
         old = f", {number(before)} before the resume" if before is not None else ""
-        text = f"learning rate {number(now)}{schedule}{old}, no warm-up recorded"
+        moved = first is not None and number(first) != number(end)
+        rate = (
+            f"{number(first or 0.0)} in the first step, {number(end)} at the end of the epoch" if moved else number(now)
+        )
+        warm = "" if moved and (first or 0.0) < end else ", no warm-up recorded"
+        text = f"learning rate {rate}{schedule}{old}{warm}"
         out.append(Evidence(signal="lr", text=text, epoch=epoch, observed=now, expected=before))
     return out
 
 
 def rates(history: RunHistory, epoch: int) -> tuple[float | None, float | None]:
-    """Learning rate of ``epoch``, and of the last recorded epoch before the resume; None where not recorded."""
-    lrs = dict(history.series("lr").finite)
+    """Highest learning rate that ``epoch`` is known to have trained with, and the last one before the resume.
+
+    None where not recorded. Where the schedule moves within epochs, the rate at the end of one may be far below what it
+    began with.
+    """
+    lrs, first = dict(history.series("lr").finite), first_rate(history)
     resumed = history.context.resumed_epoch or 0
     before = [lr for e, lr in lrs.items() if e < resumed]
-    return lrs.get(epoch, history.context.optim.lr), before[-1] if before else None
+    end = lrs.get(epoch, history.context.optim.lr)
+    known = [rate for rate in (first, end) if rate is not None]
+    return max(known, default=None), before[-1] if before else None
+
+
+def first_rate(history: RunHistory) -> float | None:
+    """Learning rate of the first step after the resume, where the schedule moves within epochs; None elsewhere."""
+    resumed = history.context.resumed_epoch or 0
+    return next((rate for epoch, rate in history.series("lr/first").finite if epoch >= resumed), None)
 
 
 def restored(history: RunHistory) -> list[Evidence]:
@@ -113,7 +131,8 @@ def come_back(history: RunHistory, epoch: int) -> tuple[str, ...]:
     """The advice on optimiser and schedule: to restore them, or to find what overwrote them after they were restored."""
     if not history.context.resumed_from:
         return ("resume with trainer.fit(..., ckpt_path=...), so that optimiser and schedule come back",)
-    back, now = history.context.optim.lr, rates(history, epoch)[0]
+    first = first_rate(history)
+    back, now = history.context.optim.lr, rates(history, epoch)[0] if first is None else first
     if back is None or now is None or now <= back:
         return ()
     how = "on_train_start, a callback, code that sets param_groups"

@@ -35,6 +35,9 @@ def test_the_rate_of_an_epoch_is_the_one_it_trained_with(tmp_path, name):
     module = Scheduled()
     module.make, module.interval = make, interval
     fit(tmp_path, [GapMonitor(dirpath=tmp_path)], module, epochs=5, train=loader(96, 1))
-    found = [record.values["lr"] for record in read_history(tmp_path / "history.jsonl").epochs]
+    records = read_history(tmp_path / "history.jsonl").epochs
+    found = [record.values["lr"] for record in records]
     tolerance = 1e-6 if interval == "epoch" else 0.1  # a scheduler that steps per batch has made one more step
     assert found == pytest.approx([rates[-1] for rates in module.used.values()], rel=tolerance)
+    first = [record.values.get("lr/first") for record in records]
+    assert first == [module.used[0][0] if interval == "step" else None, None, None, None, None]

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
 ]
 
-NOT_CARRIED = ("time/", "probe/", "update/ratio", "batch/purity", "loss/first")
+NOT_CARRIED = ("time/", "probe/", "update/ratio", "batch/purity", "loss/first", "lr/first")
 """Clocks, and what needs the weights or batches of before the resume; a torn interval does not have the last but one.
 
 A resumed fit has a first step of its own."""

@@ -325,3 +325,28 @@ def test_what_only_a_part_of_the_samples_was_looked_at_for_says_so():
     alone = report(history({"val/loss": [1.0, 0.9]}, data=none, train=whole, val=val | {"size": 51}))
     assert "a part of" not in alone
     assert "ompared were" not in alone
+
+
+def learning_rate(rates, scheduler, events=None, **series):
+    run = history({"val/loss": [1.0] * len(rates), **series}, lrs=rates, events=events, optim={"scheduler": scheduler})
+    return report(run).split("## Learning rate\n\n")[1].split("\n")[0]
+
+
+def test_a_gradual_schedule_is_told_by_its_peak_and_its_end():
+    cuts = dict.fromkeys((5, 6, 7), "lr_cut")
+    one_cycle = [0.0041, 0.0095, 0.0097, 0.008, 0.0054, 0.0027, 0.0007, 4e-8]
+    first = {"lr/first": [0.0004, *[None] * 7]}
+    assert learning_rate(one_cycle, "OneCycleLR", cuts, **first) == (
+        "OneCycleLR: rose from 0.0041 in epoch 0 to 0.0097 in epoch 2, fell to 4e-8 in epoch 7 (each at the end of the epoch)."
+    )
+    assert (
+        learning_rate([0.8**n for n in range(6)], "LambdaLR") == "LambdaLR: fell from 1 in epoch 0 to 0.328 in epoch 5."
+    )
+
+
+def test_single_cuts_restarts_and_jumps_keep_their_epochs():
+    cuts = dict.fromkeys((2, 3, 4), "lr_cut")
+    stepped = learning_rate([0.1, 0.1, 0.01, 0.001, 1e-4], "MultiStepLR", cuts)
+    assert stepped == "MultiStepLR: 0.1 in epoch 0, 0.0001 in epoch 4. Cut in epochs 2, 3, 4."
+    assert learning_rate([0.1, 0.1, 0.01, 0.01], "") == "0.1 in epoch 0, 0.01 in epoch 3."
+    assert "highest 2 in epoch 4" in learning_rate([1.0, 0.8, 0.6, 0.4, 2.0, 1.0, 0.5], "CosineAnnealingLR")

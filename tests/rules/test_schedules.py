@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_diag.engine import diagnose
+from lightning_diag.history import Baseline, Count
 from lightning_diag.rules.climbs import climbs
 from lightning_diag.rules.learning_rate_jump import LearningRateJump
 from lightning_diag.rules.learning_rate_oscillation import LearningRateOscillation
@@ -109,3 +110,34 @@ def test_to_train_longer_takes_no_new_schedule_where_this_one_goes_on(lrs, conte
 def test_the_peak_is_that_of_the_fit_and_not_of_the_one_it_was_resumed_from() -> None:
     run = history({"val/loss": STEEP}, classes=10, lrs=[0.1, 0.1, 0.001, 0.001, 0.001], resumed_epoch=2)
     assert diagnose(run).finding("LD205").actions[0] == "train longer"
+
+
+def resumed(rate_after, first):
+    """A resume that destroyed the model, with a schedule that moves within epochs."""
+    return history(
+        {"train/loss": [0.2, 0.19, 1.0, 0.9], "lr/first": [1e-3, None, first, None]},
+        counts={"val": [(95, 100), (95, 100), (20, 100), (25, 100)]},
+        lrs=[5e-4, 2e-4, rate_after, rate_after / 2],
+        resumed_epoch=2,
+        resumed_from="last.ckpt",
+        baseline=Baseline(correct=Count(k=95, n=100), epoch=1, source="restored history"),
+        optim={"scheduler": "OneCycleLR", "lr": 2e-4},
+    )
+
+
+def test_a_rate_that_falls_within_the_epoch_is_told_as_it_was_in_the_first_step():
+    found = diagnose(resumed(1e-6, 0.02)).finding("LD503")
+    texts = " ".join(fact.text for fact in found.evidence)
+    assert "learning rate 0.02 in the first step, 1e-6 at the end of the epoch with OneCycleLR, 0.0002 before" in texts
+    assert "no warm-up recorded" in texts
+    actions = " ".join(found.actions)
+    assert "the old learning rate (0.0002, not 0.02)" in actions
+    assert "it came back as 0.0002 and was 0.02" in actions
+
+
+def test_a_warm_up_that_came_back_with_the_checkpoint_is_called_neither_missing_nor_changed():
+    found = diagnose(resumed(4e-4, 2e-4)).finding("LD503")
+    texts = " ".join(fact.text for fact in found.evidence)
+    assert "learning rate 0.0002 in the first step, 0.0004 at the end of the epoch" in texts
+    assert "no warm-up" not in texts
+    assert "came back as" not in " ".join(found.actions)

@@ -62,6 +62,8 @@ class TimelinePart(Part):
         found = {"time/epoch": now - self._clock}
         if rates:
             found["lr"] = rates[0]
+            if not self._started and run.first_rates and run.first_rates[0] != rates[0]:
+                found["lr/first"] = run.first_rates[0]
         self._clock = now
         if run.recorder.pending:
             self._resolve_monitor(run)

@@ -12,6 +12,7 @@ from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View
 from lightning_diag.rules import RULES
 from lightning_diag.rules.no_end import unended
+from lightning_diag.rules.resuming import first_rate
 from lightning_diag.thinning import notes
 from lightning_diag.words import capital
 
@@ -152,8 +153,10 @@ def _learning_rate(history: RunHistory) -> str:
 
 
 def _used(history: RunHistory) -> float | None:
-    """The learning rate of the first epoch after a resume."""
-    resumed = history.context.resumed_epoch
+    """The learning rate of the first epoch after a resume: of its first step where it moved within the epoch."""
+    resumed, first = history.context.resumed_epoch, first_rate(history)
+    if resumed is not None and first is not None:
+        return first
     return next((lr for epoch, lr in history.series("lr").finite if resumed is not None and epoch >= resumed), None)
 
 

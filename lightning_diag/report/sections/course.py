@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_diag.history import RunHistory
+from itertools import groupby, pairwise
+
+from lightning_diag.history import RunHistory, Series
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, table
 from lightning_diag.report.escape import name
@@ -40,6 +42,8 @@ def _span(history: RunHistory) -> str:
         return f"{numbers.rate(first)} (recorded once, in epoch {series.epochs[0]})"
     if low == high:
         return f"constant at {numbers.rate(first)} in all {len(series)} recorded epochs"
+    if smooth(history):
+        return _rise_and_fall(series, bool(len(history.series("lr/first"))))
     top, bottom = series.best("max"), series.best("min")
     parts = [f"{numbers.rate(first)} in epoch {series.epochs[0]}"]
     if top is not None and high not in (first, last):
@@ -47,6 +51,35 @@ def _span(history: RunHistory) -> str:
     if bottom is not None and low not in (first, last):
         parts.append(f"lowest {numbers.rate(low)} in epoch {bottom[0]}")
     return ", ".join([*parts, f"{numbers.rate(last)} in epoch {series.epochs[-1]}"])
+
+
+STEPPED = ("StepLR", "ReduceLROnPlateau", "ConstantLR")
+"""Schedules that hold a rate and then cut it, whichever epochs the cuts fall on."""
+GRADUAL = 3
+"""Changes from epoch to epoch in a row that make a course gradual; cuts stand alone."""
+
+
+def smooth(history: RunHistory) -> bool:
+    """Whether the rate rises gradually to a peak and falls from it, or does one of the two: single cuts mean nothing then."""
+    values, scheduler = history.series("lr").finite.values, history.context.optim.scheduler or ""
+    moved = [a != b for a, b in pairwise(values)]
+    longest = max((len(list(run)) for moves, run in groupby(moved) if moves), default=0)
+    if not moved or longest < min(GRADUAL, len(moved)) or any(name in scheduler for name in STEPPED):
+        return False
+    peak = values.index(max(values))
+    rises, falls = pairwise(values[: peak + 1]), pairwise(values[peak:])
+    return all(a <= b for a, b in rises) and all(a >= b for a, b in falls)
+
+
+def _rise_and_fall(series: Series, within: bool) -> str:
+    """``rose from 0.004 in epoch 0 to 0.01 in epoch 2, fell to 4e-6 in epoch 7``; ``within``: it moves within epochs."""
+    first, last = series.values[0], series.values[-1]
+    epoch, peak = series.best("max") or (series.epochs[0], first)
+    begin = f"from {numbers.rate(first)} in epoch {series.epochs[0]} "
+    rose = f"rose {begin}to {numbers.rate(peak)} in epoch {epoch}" if epoch != series.epochs[0] else ""
+    fell = f"fell {'' if rose else begin}to {numbers.rate(last)} in epoch {series.epochs[-1]}" if last < peak else ""
+    read = " (each at the end of the epoch)" if within else ""
+    return ", ".join(part for part in (rose, fell) if part) + read
 
 
 def _groups(history: RunHistory) -> str:
@@ -61,6 +94,8 @@ def _groups(history: RunHistory) -> str:
 
 def _events(history: RunHistory) -> str:
     words = {"lr_cut": "cut", "lr_restart": "restarted", "lr_rise": "raised"}
+    if smooth(history):
+        return ""
     found = []
     for kind in EVENTS:
         at = [str(r.epoch) for r in history.epochs if any(e.kind == kind for e in r.events)]

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from strategies import class_rows, confusions
 
 from lightning_diag.history import ClassRow, ClassRows, Confusion, Confusions, Matrix, StageRecord
+from lightning_diag.history.tables import Table
 
 LARGEST = 2**63 - 1
 counts = st.integers(0, LARGEST) | st.integers(0, 5)
@@ -138,3 +139,8 @@ def test_the_rules_are_imported_without_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_table_of_no_kind_of_row_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract"):
+        Table(0, "h", b"")

@@ -5,6 +5,7 @@ A row as an object with four Python integers takes about 100 bytes; in a block i
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
@@ -76,14 +77,14 @@ class Table(Sequence[_Row]):
         return cls(table.shape[1], code, table.astype(code).tobytes())
 
     @staticmethod
+    @abstractmethod
     def _numbers(row: Any) -> tuple[int, ...]:
         """The integers of a row."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _row(*numbers: int) -> Any:
         """The row of these integers."""
-        raise NotImplementedError
 
     @property
     def size(self) -> int:

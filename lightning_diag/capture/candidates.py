@@ -65,7 +65,7 @@ class Context:
         batch: its tensors by path.
         visits: passes through modules.
         result: what the step returned.
-        reversed_sites, masked_sites, trained: see :class:`~.choices.Shared`.
+        reversed_sites, masked_sites, margin_sites, trained: see :class:`~.choices.Shared`.
     """
 
     batch: Mapping[Path, Tensor]
@@ -73,4 +73,5 @@ class Context:
     result: object
     reversed_sites: frozenset[str] = frozenset()
     masked_sites: frozenset[str] = frozenset()
+    margin_sites: frozenset[tuple[str, str]] = frozenset()
     trained: Head | None = None

@@ -35,6 +35,7 @@ class Choice:
         rejected: why calls were left out.
         names: names of the heads by index.
         masked: names of losses of which a mask hides entries.
+        margins: losses, and what the code calls them, whose predictions have a margin.
         margin: the labels were used to make the predictions, which are then no answers.
         head: what is read; None for several calls that are read together.
         doubt: targets were all alike in this step: whether they are labels is not known yet.
@@ -54,6 +55,7 @@ class Choice:
     rejected: tuple[str, ...] = ()
     masked: frozenset[str] = frozenset()
     margin: bool = False
+    margins: frozenset[tuple[str, str]] = frozenset()
     head: Head | None = None
     doubt: bool = False
     aside: bool = False

@@ -40,6 +40,7 @@ class Shared:
         route: the calibrated path, with the form of its pairs.
         reversed_sites: losses that are called with the target first.
         masked_sites: unreduced losses of which a mask hides entries.
+        margin_sites: losses, and what the code calls them, before which a margin is taken off the right class.
         trained: the head that training reads; other stages read the same.
         aside: heads of other tasks that training meets in turn with it.
     """
@@ -47,6 +48,7 @@ class Shared:
     route: Plan | None = None
     reversed_sites: frozenset[str] = frozenset()
     masked_sites: frozenset[str] = frozenset()
+    margin_sites: frozenset[tuple[str, str]] = frozenset()
     trained: Head | None = None
     aside: frozenset[Head] = frozenset()
 
@@ -149,7 +151,7 @@ class Choices:
     def _chosen(self, signature: Signature, calls: list[LossCall], evidence: Evidence, before: Choice | None) -> Choice:
         shared = self.shared
         trained = None if self.training else shared.trained
-        sites = shared.reversed_sites, shared.masked_sites
+        sites = shared.reversed_sites, shared.masked_sites, shared.margin_sites
         choice = choose(calls, Context(evidence.batch, evidence.visits, evidence.result, *sites, trained))
         self._trained = shared.trained
         if signature == self.waiting:
@@ -157,6 +159,7 @@ class Choices:
         if before is not None and choice.doubt and before.task in LABELLED:
             return before
         shared.masked_sites |= choice.masked
+        shared.margin_sites |= choice.margins
         self._settle(choice)
         if len(self.known) < MAX_SIGNATURES:
             self.known[signature] = choice

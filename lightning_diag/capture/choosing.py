@@ -11,7 +11,7 @@ from lightning_diag.capture.batch import batch_size, leaves, name_of
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
-from lightning_diag.capture.influence import factors, is_masked, returned_loss
+from lightning_diag.capture.influence import factors, is_made_with, is_masked, returned_loss
 from lightning_diag.capture.loops import columns, is_loop
 from lightning_diag.capture.matching import match_leaf, match_output
 from lightning_diag.capture.observation import Observation
@@ -44,7 +44,16 @@ def choose(calls: list[LossCall], context: Context) -> Choice:
     reverse = tuple(
         c.index for c in candidates if reversed_arguments(c.call) or c.call.entry.name in context.reversed_sites
     )
-    common = Choice(signature, (), reverse=reverse, rejected=tuple(dict.fromkeys(reasons)), names=names, masked=masked)
+    margins = frozenset((c.call.entry.name, c.call.name) for c in candidates if _has_margin(c, context))
+    common = Choice(
+        signature,
+        (),
+        margins=margins,
+        reverse=reverse,
+        rejected=tuple(dict.fromkeys(reasons)),
+        names=names,
+        masked=masked,
+    )
     return _decide(candidates, context, common)
 
 
@@ -146,7 +155,9 @@ def _refine(candidate: Candidate, context: Context) -> None:
     match = match_leaf(seen.target, context.batch)
     candidate.leaf = match[0] if match else None
     candidate.origin = _origin(seen.preds, context.visits)
-    candidate.given_labels = targets.made_with(seen, match, context.batch, context.visits)
+    candidate.given_labels = _has_margin(candidate, context) or targets.made_with(
+        seen, match, context.batch, context.visits
+    )
     if seen.task == "dense" and _is_repeated(candidate, context):
         seen.task = "multiclass"
     family = candidate.call.entry.family
@@ -158,6 +169,14 @@ def _refine(candidate: Candidate, context: Context) -> None:
         seen.task = "other"
     elif seen.task == "soft" and family == "class" and values.is_one_hot(seen.target, seen.class_dim):
         candidate.one_hot, seen.task = True, "dense" if seen.preds.dim() > 2 else "multiclass"
+
+
+def _has_margin(candidate: Candidate, context: Context) -> bool:
+    """Whether a margin was taken off the right class before the loss, by the graph; without a graph as in training."""
+    call, seen = candidate.call, candidate.seen
+    if call.preds.grad_fn is None:
+        return (call.entry.name, call.name) in context.margin_sites
+    return seen.task == "multiclass" and seen.preds.dim() == 2 and is_made_with(call.preds, seen.target)
 
 
 def _compare_with_training(candidate: Candidate, context: Context) -> None:

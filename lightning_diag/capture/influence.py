@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -112,6 +113,47 @@ def _picked(indices: tuple[Tensor | None, ...], term: Tensor) -> Tensor | None:
     mask = torch.zeros(term.numel(), dtype=torch.bool, device=term.device)
     mask[index] = True
     return mask
+
+
+MARGIN_NODES = 32
+"""Operations before the predictions among which a margin is looked for."""
+
+
+def is_made_with(preds: Tensor, target: Tensor) -> bool:
+    """Whether the class indices ``target`` went into ``preds`` (N, C) on the way: as one entry of each row, or as indices."""
+    todo: deque[Any] = deque([preds.grad_fn])
+    seen: set[Any] = set()
+    while todo and len(seen) < MARGIN_NODES:
+        node = todo.popleft()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if any(_is_of_labels(found, preds, target) for found in _saved(node)):
+            return True
+        todo.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
+def _saved(node: Any) -> Iterator[Tensor]:
+    """What a product, a choice or a change at some indices kept."""
+    names = {"MulBackward0": ("_saved_other", "_saved_self"), "IndexPutBackward0": ("_saved_indices",)}
+    kind = type(node).__name__
+    for name in names.get(kind, (_MASKS.get(kind, ""),)):
+        try:
+            found = getattr(node, name, None) if name else None
+        except RuntimeError:  # the graph was freed already
+            continue
+        yield from (t for t in (found if isinstance(found, tuple) else (found,)) if isinstance(t, Tensor))
+
+
+def _is_of_labels(found: Tensor, preds: Tensor, target: Tensor) -> bool:
+    if found.requires_grad or not values.readable(found):
+        return False
+    if found.shape == target.shape and not found.is_floating_point() and found.dtype != torch.bool:
+        return values.same(found, target)
+    if found.shape != preds.shape:
+        return False
+    return bool(values.is_one_hot(found.detach().float(), -1)) and values.same(found.float().argmax(-1), target)
 
 
 def _hides(mask: Tensor, term: Tensor) -> bool:

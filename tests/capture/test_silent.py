@@ -69,6 +69,48 @@ def test_predictions_made_with_the_labels_are_no_answers():
     assert all(torch.allclose(seen.preds, preds) and seen.counts for seen, (preds, _) in pairs)
 
 
+class MarginInLoss(nn.Module):
+    """The loss has the class weights, and takes the margin off itself; without one it is a plain softmax."""
+
+    def __init__(self, margin):
+        super().__init__()
+        self.weight, self.margin = nn.Parameter(torch.randn(5, 5)), margin
+
+    def forward(self, x, labels):
+        cosine = F.linear(F.normalize(x), F.normalize(self.weight))
+        if self.margin == "angle":
+            mask = F.one_hot(labels, 5).to(cosine)
+            right = cosine[mask == 1].clamp(-0.99, 0.99)
+            cosine = cosine + mask * ((right.acos() + 0.5).cos() - right).unsqueeze(1)
+        elif self.margin == "choice":
+            cosine = torch.where(F.one_hot(labels, 5).bool(), cosine - 0.5, cosine)
+        elif self.margin == "index":
+            cosine = cosine.clone()
+            cosine[torch.arange(len(x)), labels] -= 0.5
+        return F.cross_entropy(16 * cosine, labels)
+
+
+class MarginFromLoss(Base):
+    def __init__(self, margin):
+        super().__init__()
+        self.loss_fn = MarginInLoss(margin)
+
+    def training_step(self, batch, batch_idx):
+        return self.loss_fn(self(batch[0]), batch[1])
+
+    validation_step = training_step
+
+
+@pytest.mark.parametrize("margin", ["", "angle", "choice", "index"])
+def test_a_margin_taken_off_in_the_loss_is_seen_in_the_graph(margin):
+    style = Style("MarginFromLoss", lambda: MarginFromLoss(margin), silent.xy, pair=lambda m, b, s: (m(b[0]), b[1]))
+    _, observer = run(style)
+    for stage in ("train", "val"):
+        facts = observer.capture.facts(stage)
+        assert facts.task == ("other" if margin else "multiclass")
+        assert ("given the labels" in (facts.problem or "")) == bool(margin)
+
+
 def test_in_place_change_after_the_loss_is_not_taken_for_the_prediction():
     style = Style("InPlaceAfterLoss", silent.InPlaceAfterLoss, silent.xy, pair=lambda m, b, s: (m.net(b[0]), b[1]))
     _, observer = run(style)

@@ -15,33 +15,50 @@ from lightning_diag.words import number, percent
 
 
 def spike(history: RunHistory, limit: float) -> Evidence | None:
-    """A step of the first two epochs whose loss is ``limit`` times that of the untrained model."""
+    """A step of the first two epochs, or of a warm-up, whose loss is ``limit`` times that of the untrained model."""
     first, peaks = history.series("loss/first").finite, history.series("loss/step_max").finite
     if not len(first) or not len(peaks):
         return None
     usual = max(first.values[0], loss_scale(history) or 0.0)
-    epoch, peak = max(list(peaks)[:2], key=lambda pair: pair[1])
+    last = max(peaks.epochs[:2][-1], _warmed_up(history))
+    epoch, peak = max(((e, v) for e, v in peaks if e <= last), key=lambda pair: pair[1])
     if usual <= 0 or peak < limit * usual:
         return None
     text = f"a step of epoch {epoch} had a loss of {number(peak)}, {number(peak / usual)} times that of the untrained model"
     return Evidence(signal="loss/step_max", text=text, epoch=epoch, observed=peak, expected=usual)
 
 
+def _warmed_up(history: RunHistory) -> int:
+    """The epoch after the learning rate first came to its top, where it climbed there by more than twice; else 0."""
+    lrs = history.series("lr").finite
+    top = lrs.best("max")
+    return top[0] + 1 if top is not None and top[1] > TWICE * lrs.values[0] else 0
+
+
 def replaced(history: RunHistory, limit: float) -> Evidence | None:
-    """An epoch whose updates are ``limit`` of the weights, while the weights do not shrink."""
+    """An epoch whose updates are ``limit`` of the weights, while the weights do not shrink and are not tiny after it."""
     ratio, norm = history.series("update/ratio").finite, history.series("param/norm").finite
     if not len(ratio) or max(ratio.values) < limit or (len(norm) > 1 and norm.values[-1] < norm.values[0]):
         return None
     # an update of more than twice the weights that it leaves took more away than is left (triangle inequality): decay
     epoch, value = max(((e, v) for e, v in ratio if v <= TWICE), key=lambda pair: pair[1], default=(0, 0.0))
-    if value < limit:
+    if value < limit or _tiny(history, dict(norm).get(epoch)):
         return None
     text = f"the updates of epoch {epoch} were {percent(value)} of the weights themselves"
     return Evidence(signal="update/ratio", text=text, epoch=epoch, observed=value, expected=limit)
 
 
 TWICE = 2.0
-"""Update over the weights after it, above which these were larger before."""
+"""Update over the weights after it, above which these were larger before; rise of the rate that makes a warm-up."""
+TINY = 0.01
+"""Size of a typical weight below which any step is large beside it. The default initialisation of a layer of 3,000 inputs gives
+0.01; steps that are too large leave more."""
+
+
+def _tiny(history: RunHistory, norm: float | None) -> bool:
+    """Whether the weights began so small that replacing them took no large step."""
+    size = history.context.model.trainable
+    return bool(size and norm is not None and norm / math.sqrt(size) < TINY)
 
 
 def restless(history: RunHistory, limit: float, level: float) -> Evidence | None:

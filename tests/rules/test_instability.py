@@ -103,3 +103,26 @@ def test_an_update_of_more_than_twice_the_weights_is_decay_and_no_large_step() -
     ]
     decayed = diagnose(history({**run, "update/ratio": [2.87, 0.2, 0.1, 0.1]}, **stuck)).findings
     assert "LD102" not in [f.code for f in decayed]
+
+
+def test_a_spike_at_the_top_of_a_warm_up_is_one() -> None:
+    """SGD up to 1.0 over ten epochs: it learns, until the rate passes 0.4."""
+    run = {
+        "train/loss": [1.95, 0.94, 0.95, 1.81, 35.1, 2.41, 2.36, 2.36, 2.41, 2.4],
+        "loss/first": [2.3],
+        "loss/step_max": [2.32, 2.06, 2.12, 5.09, 426.0, 2.68, 2.51, 2.51, 2.72, 2.67],
+        "update/ratio": [0.476, 0.699, 0.696, 0.833, 1.0, 0.122, 0.005, 0.001, 0.001, 0.001],
+        "relu/dead_share": [0.2, 0.37, 0.63, 0.78, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    }
+    warm = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    found = diagnose(history(run, classes=10, lrs=warm)).findings
+    assert found[0].code == "LD102"
+    assert "a step of epoch 4 had a loss of 426" in found[0].summary
+    assert "LD102" not in [f.code for f in diagnose(history(run, classes=10, lrs=[0.5] * 10)).findings]
+
+
+@pytest.mark.parametrize(("norm", "named"), [(0.04, False), (65.0, True)])
+def test_weights_that_begin_tiny_are_replaced_by_any_step(norm, named) -> None:
+    run = {"train/loss": [2.303] * 4, "update/ratio": [0.956, 0.67, 0.26, 0.26], "param/norm": [norm] * 4}
+    stuck = {"counts": {"train": [(101, 1000)] * 4}, "classes": 10, "model": {"trainable": 34000}}
+    assert ("LD102" in [f.code for f in diagnose(history(run, **stuck)).findings]) is named

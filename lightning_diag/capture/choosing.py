@@ -12,7 +12,7 @@ from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.candidates import Candidate, Context, Origin
 from lightning_diag.capture.choice import Choice, signature_of
 from lightning_diag.capture.influence import factors, is_made_with, is_masked, returned_loss
-from lightning_diag.capture.loops import columns, is_loop
+from lightning_diag.capture.loops import columns, is_loop, pieces
 from lightning_diag.capture.matching import match_leaf, match_output
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, reversed_arguments
@@ -208,7 +208,8 @@ def _hide(candidates: list[Candidate], context: Context) -> frozenset[str]:
     """Names of unreduced losses of which a mask hides entries: which labels count is not known where there is no graph."""
     loss, masked = returned_loss(context.result), set()
     for c in candidates:
-        name, unreduced = c.call.entry.name, c.seen.reduction == "none" and c.seen.counts
+        counted = c.seen.counts or c.seen.task == "soft"
+        name, unreduced = c.call.entry.name, c.seen.reduction == "none" and counted
         if unreduced and (name in context.masked_sites or (loss is not None and is_masked(loss, c.call.result))):
             masked.add(name)
             c.seen.task = "other"
@@ -259,12 +260,13 @@ def _answer(ranked: list[Candidate], context: Context) -> tuple[Candidate, bool]
     """
     best = ranked[0]
     alike = [c for c in ranked if _key(c)[:-1] == _key(best)[:-1] and _learns_the_same(c, best)]
-    found = [match_output(c.seen.preds, context.visits[::-1]) for c in alike] if len(alike) > 1 else []
-    visits = [match[0] for match in found if match is not None]
-    if len(alike) < 2 or len({visit.name for visit in visits}) < len(alike):
-        return best, False
-    turns = [next(i for i, other in enumerate(context.visits) if other is visit) for visit in visits]
-    return alike[turns.index(max(turns))], True
+    for passes in (context.visits, pieces(context.visits, len(alike))) if len(alike) > 1 else ():
+        found = [match_output(c.seen.preds, passes[::-1]) for c in alike]
+        visits = [match[0] for match in found if match is not None]
+        if len({visit.name for visit in visits}) == len(alike):
+            turns = [next(i for i, other in enumerate(passes) if other is visit) for visit in visits]
+            return alike[turns.index(max(turns))], True
+    return best, False
 
 
 def _learns_the_same(candidate: Candidate, other: Candidate) -> bool:

@@ -157,6 +157,8 @@ def _is_of_labels(found: Tensor, preds: Tensor, target: Tensor) -> bool:
 
 
 def _hides(mask: Tensor, term: Tensor) -> bool:
+    if mask.shape != term.shape and mask.dim() == term.dim():  # one mask for all classes
+        mask = mask.expand_as(term) if all(a in (1, b) for a, b in zip(mask.shape, term.shape, strict=True)) else mask
     if mask.numel() != term.numel() or not values.readable(mask, term):
         return False
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 from lightning_diag.capture import values
 from lightning_diag.capture.batch import leaves
 from lightning_diag.capture.candidates import Candidate, Context
+from lightning_diag.capture.taps import Visit
 from lightning_diag.capture.values import storage
 
 LOOP = 3
@@ -74,3 +75,15 @@ def columns(candidates: list[Candidate], samples: int | None) -> str | None:
     if sum(values.is_constant(c.seen.target) is False for c in candidates) > 1 and values.is_one_hot(target, 1):
         return "multiclass" if target.dim() == 2 and len(target) <= (samples or len(target)) else "dense"
     return "multilabel" if len({storage(c.seen.preds) for c in candidates}) == 1 else None
+
+
+def pieces(visits: list[Visit], number: int) -> list[Visit]:
+    """The answers that the last part to return ``number`` of them stacked or listed, in order, as passes of their own."""
+    for visit in reversed(visits):
+        if visit.role in {"module", "forward"}:
+            found = list(leaves(visit.output).values())
+            if len(found) == 1 and found[0].dim() > 1 and len(found[0]) == number:
+                found = list(found[0].detach().unbind(0))
+            if len(found) == number:
+                return [Visit(f"{visit.name}[{i}]", "module", (), {}, piece) for i, piece in enumerate(found)]
+    return []

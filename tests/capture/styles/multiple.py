@@ -419,3 +419,25 @@ class LabelByLabel(Both):
     def step(self, batch):
         logits = self(batch[0])
         return sum(F.binary_cross_entropy_with_logits(logits[:, i], batch[1][:, i]) for i in range(CLASSES))
+
+
+@style(
+    batch=lambda g, s: (floats(g, BATCH, 4, FEATURES), classes(g, BATCH, 4)),
+    pair=lambda m, b, s: (m(b[0])[1].flatten(0, 1), b[1].flatten()),
+    task="dense",
+)
+class MaskedRefinement(Both):
+    """Stages over positions; padding is set to zero, so that no part returns what the losses get."""
+
+    def __init__(self):
+        super().__init__()
+        self.refine = nn.Linear(CLASSES, CLASSES)
+
+    def forward(self, x):
+        real = torch.ones(4, 1)
+        real[3] = 0
+        first = self.net(x) * real
+        return torch.cat([first[None], (self.refine(first.softmax(-1)) * real)[None]])
+
+    def step(self, batch):
+        return sum(F.cross_entropy(s.contiguous().view(-1, CLASSES), batch[1].view(-1)) for s in self(batch[0]))

@@ -61,6 +61,17 @@ class PaddingLeftOut(Padding):
         return F.cross_entropy(self(x).transpose(1, 2), y, reduction="none")[mask].mean()
 
 
+class PaddingOfSmoothedLabels(Padding):
+    """One mask for all classes of a position, over a divergence from smoothed labels."""
+
+    def training_step(self, batch, batch_idx):
+        x, y, mask = batch
+        scores, flat = self(x).flatten(0, 1), y.flatten().clamp(min=0)
+        wanted = torch.full_like(scores, 0.1 / 4).scatter_(1, flat[:, None], 0.9)
+        losses = F.kl_div(scores.log_softmax(1), wanted, reduction="none")
+        return losses.masked_fill(~mask.flatten()[:, None], 0).sum() / len(x)
+
+
 class Ranks(Base):
     """Ordinal regression: column i says whether the label exceeds rank i, so columns are no classes."""
 
@@ -174,6 +185,7 @@ SILENT = {
     "MissingLabels": hidden,
     "Padding": padded,
     "PaddingLeftOut": padded,
+    "PaddingOfSmoothedLabels": padded,
     "Ranks": xy,
     "NoPredictions": three,
     "MaskAtSecondPlace": three,
@@ -196,6 +208,7 @@ __all__ = [
     "NoPredictions",
     "Padding",
     "PaddingLeftOut",
+    "PaddingOfSmoothedLabels",
     "Ranks",
     "nn",
 ]

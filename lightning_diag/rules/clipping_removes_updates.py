@@ -41,7 +41,10 @@ class ClippingRemovesUpdates(Rule):
         undone = bool(NORMALISING.search(optim))
         slow = self._slow(history, undone=undone)
         limit = f" (gradient_clip_val={number(clip)})" if clip else ""
-        text = f"clipping left {percent(left)} of the gradient norm in a typical step{limit}"
+        most = (
+            "at most " if history.context.optim.clip_algorithm == "value" else ""
+        )  # that the norms of the tensors allow
+        text = f"clipping left {most}{percent(left)} of the gradient norm in a typical step{limit}"
         return self.finding(
             severity="error" if slow else "info",
             confidence=0.6 if undone or not slow else 0.9,
@@ -58,7 +61,7 @@ class ClippingRemovesUpdates(Rule):
             else (),
             why="The threshold, not the size of the gradient, sets the pace: every step is as long as the threshold allows.",
             actions=(
-                "a threshold near the usual gradient norm: 1.0 is a common start",
+                'a threshold near the usual gradient norm: 1.0 is a common start (gradient_clip_algorithm="norm")',
                 *(() if undone else ("raise the learning rate by the factor that clipping takes away",)),
             ),
             next_test="one epoch without clipping at the same learning rate",

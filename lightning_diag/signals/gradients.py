@@ -40,15 +40,23 @@ class GradientSignals:
 
     Args:
         module: the module whose parameters are watched.
-        clip: the Trainer's clip value by norm, or None.
+        clip: the Trainer's clip value, or None.
+        by_value: each element is clipped to it, instead of the norm of all.
         schedule: which steps are looked at.
     """
 
-    def __init__(self, module: nn.Module, *, clip: float | None = None, schedule: PairSchedule | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        clip: float | None = None,
+        by_value: bool = False,
+        schedule: PairSchedule | None = None,
+    ) -> None:
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
-        self.clip = clip
+        self.clip, self.by_value = clip, by_value
         self.schedule = schedule or PairSchedule()
         self._sizes = [0 if isinstance(p, nn.UninitializedParameter) else p.numel() for p in self.parameters]
         self._compared = sorted(range(len(self._sizes)), key=lambda i: -self._sizes[i])[:TENSORS]
@@ -199,11 +207,23 @@ class GradientSignals:
         values = {"grad/nonfinite_steps": float(len(totals) - len(finite))}
         if finite:
             values |= {"grad/norm": _mean(finite), "grad/norm_max": max(finite)}
-            values |= {} if self.clip is None else {"grad/clip_ratio": _mean([_left(t, self.clip) for t in finite])}
+            values |= {} if self.clip is None else {"grad/clip_ratio": _mean(self._left(looks, self.clip))}
         if known := [c for c in cosines if math.isfinite(c)]:
             values["grad/cosine"] = _mean(known)
         values |= self._first_last(looks)
         return GradientSummary(values=values, blocks=self._blocks(looks))
+
+    def _left(self, looks: Sequence[tuple[tuple[int, ...], Tensor]], clip: float) -> list[float]:
+        """Share of each gradient that clipping leaves; by value the largest share that the norms of the tensors allow."""
+        norms = [(index, column, float(column.norm())) for index, column in looks]
+        known = [(index, column, total) for index, column, total in norms if math.isfinite(total)]
+        if not self.by_value:
+            return [min(1.0, clip / total) if total > 0 else 1.0 for _, _, total in known]
+        most = [torch.tensor([clip * math.sqrt(self._sizes[i]) for i in index]).double() for index, _, _ in known]
+        return [
+            float(torch.minimum(column, cap).norm()) / total if total > 0 else 1.0
+            for (_, column, total), cap in zip(known, most, strict=True)
+        ]
 
     def _first_last(self, looks: Sequence[tuple[tuple[int, ...], Tensor]]) -> dict[str, float]:
         """Ratio of the first to the last weight matrix that gets a gradient."""
@@ -251,11 +271,6 @@ def _together(parts: Sequence[Tensor]) -> list[Tensor]:
     """All on the device of the first, for a model that is spread over devices."""
     first = parts[0].device
     return [p if p.device == first else p.to(first, non_blocking=True) for p in parts]
-
-
-def _left(norm: float, clip: float) -> float:
-    """Share of a gradient that clipping by norm leaves."""
-    return min(1.0, clip / norm) if norm > 0 else 1.0
 
 
 def _mean(values: Sequence[float]) -> float:

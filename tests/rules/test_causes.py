@@ -74,6 +74,12 @@ def test_clipping_costs_only_where_the_optimiser_does_not_undo_it(run, severity)
     assert diagnose(run).finding("LD112").severity == severity
 
 
+def test_of_clipping_by_value_no_more_is_said_than_the_norms_allow() -> None:
+    run = clipped("SGD", [2.31, 2.30, 2.30, 2.30], classes=10)
+    run = replace(run, context=replace(run.context, optim=replace(run.context.optim, clip_algorithm="value")))
+    assert "clipping left at most 8 % of the gradient norm" in diagnose(run).finding("LD112").summary
+
+
 def test_clipping_that_costs_nothing_explains_nothing() -> None:
     run = history(
         {"grad/clip_ratio": [0.05] * 6, "train/loss": [1.4, 0.9, 0.5, 0.3, 0.2, 0.1], "val/loss": [1.4] * 6},

@@ -53,6 +53,22 @@ def test_clip_ratio_is_what_clipping_would_leave():
     assert signals.finish().values["grad/clip_ratio"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("clip", [1e-4, 0.02, 10.0])
+def test_clip_ratio_by_value_is_the_most_that_the_tensors_allow(clip):
+    torch.manual_seed(0)
+    model = net()
+    signals = GradientSignals(model, clip=clip, by_value=True)
+    signals.start_epoch(1)
+    step(model, torch.optim.SGD(model.parameters(), 0.01), signals)
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    whole = torch.cat([g.flatten() for g in grads])
+    kept = float(whole.clamp(-clip, clip).norm() / whole.norm())
+    allowed = sum(min(float(g.norm()), clip * g.numel() ** 0.5) ** 2 for g in grads) ** 0.5 / float(whole.norm())
+    ratio = signals.finish().values["grad/clip_ratio"]
+    assert ratio == pytest.approx(allowed, rel=1e-5)
+    assert kept <= ratio * (1 + 1e-6)
+
+
 def test_no_clip_ratio_without_clipping():
     _, signals, _ = train()
     assert "grad/clip_ratio" not in signals.finish().values

@@ -29,8 +29,7 @@ class OptimisationPart(Part):
     def train_start(self, run: Run) -> None:
         """Look at the weights once, before the first step."""
         optim = run.recorder.context.optim
-        clip = optim.clip if optim.clip_algorithm == "norm" else None
-        self.gradients = GradientSignals(run.module, clip=clip)
+        self.gradients = GradientSignals(run.module, clip=optim.clip, by_value=optim.clip_algorithm == "value")
         self.weights = WeightSignals(run.module)
         self.weights.start()
         self.modes = ModeSignals(run.module)

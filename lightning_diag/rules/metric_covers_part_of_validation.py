@@ -42,7 +42,7 @@ class MetricCoversPartOfValidation(Rule):
             apart = [
                 (e, v, min(whole, key=lambda rate: abs(v - rate)))
                 for e, v, whole in both
-                if all(abs(v - rate) > self.apart for rate in whole)
+                if all(abs(v - rate) > self.apart for rate in whole) and not _of_sequences(history, v, whole)
             ]
             most = max(most, len(both))
             if len(both) >= 2 and len(apart) >= self.share * len(both):
@@ -97,6 +97,11 @@ def _recomputed(history: RunHistory, epoch: int) -> tuple[float, ...]:
         return ()
     names = ("val/acc", "val/balanced_acc", "val/label_acc")
     return tuple(record.values[name] for name in names if name in record.values)
+
+
+def _of_sequences(history: RunHistory, logged: float, whole: tuple[float, ...]) -> bool:
+    """Whether it may be the share of samples that are right at all their positions, which is the smaller one."""
+    return history.context.task == "dense" and logged < min(whole)
 
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")

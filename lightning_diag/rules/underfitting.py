@@ -117,6 +117,7 @@ class Underfitting(Rule):
             why="What the model cannot fit on its own training data it cannot do on new data.",
             actions=(
                 "a larger model, or better input features",
+                *((UNREGISTERED.format(size=size),) if size and not room else ()),
                 "less regularisation (dropout, weight decay, augmentation)",
             ),
             next_test="double the width: if training accuracy does not move, look at 50 training samples that are wrong, "
@@ -124,6 +125,10 @@ class Underfitting(Rule):
             explains=() if room or hard else ("LD302", "LD303"),
             excludes=("LD201", "LD205", "LD203"),
         )
+
+
+UNREGISTERED = "count the layers: {size:,} trainable parameters are registered, and layers in a plain list are not (nn.ModuleList is)"
+"""A smaller network than was meant learns as far as its registered layers go."""
 
 
 def _nearest(count: Count | None, prefix: str) -> tuple[Evidence, ...]:

@@ -168,3 +168,17 @@ def test_updates_beside_weights_of_zero_are_large_at_any_learning_rate() -> None
     found = diagnose(run)
     assert loud(run) == {"LD114": "error"}
     assert found.finding("LD102").explained_by == "LD114"
+
+
+@pytest.mark.parametrize(("size", "said"), [(650, True), (50_000, False)])
+def test_layers_that_were_never_registered_may_be_what_is_missing(size, said) -> None:
+    """Two hidden layers in a plain list: the head alone is trained. Where parameters abound, that is no reason."""
+    run = history(
+        {"train/loss": [2.1, 1.5, 1.2, 1.1, 1.0, 0.98, 0.97, 0.97, 0.96, 0.96]},
+        counts={"train": [(600 + 10 * i, 1000) for i in range(10)], "val": [(180 + 3 * i, 300) for i in range(10)]},
+        classes=10,
+        train={"size": 1000},
+        model={"trainable": size},
+    )
+    found = diagnose(run).finding("LD204")
+    assert any("650 trainable parameters are registered" in action for action in found.actions) is said

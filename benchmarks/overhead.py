@@ -236,7 +236,15 @@ def alone(setting_name: str, variant_name: str, options: argparse.Namespace) -> 
     train(runner, setting, options, switching=False)
     if runner.error:
         sys.exit(runner.error)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(high_water())
+
+
+def high_water() -> int:
+    """Peak resident memory of this process in KiB; what getrusage says would hold that of the process it was started from."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
 
 
 def parse() -> argparse.Namespace:
@@ -283,7 +291,8 @@ def main() -> None:
         if options.memory:
             for line in table:
                 line["peak_kib"] = peak_memory(name, line["variant"], options)
-                print(f"peak memory, {line['variant']}: {line['peak_kib'] or 0:,} KiB")
+                peak = "did not run" if line["peak_kib"] is None else f"{line['peak_kib']:,} KiB"
+                print(f"peak memory, {line['variant']}: {peak}", flush=True)
         found += table
     print(f"\nEpoch end, 1,000 classes x 50,000 samples: {epoch_end():.1f} ms")
     if options.json:

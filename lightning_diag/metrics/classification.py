@@ -116,7 +116,7 @@ class StageMetrics(SummedMetric):
             kind=kind,
             class_dim=class_dim,
             ignore_index=ignore_index,
-            loss=None if loss is None else loss.detach().clone(),
+            loss=None if loss is None else loss.detach(),
             weight_n=weight_n,
             groups=groups,
         )
@@ -137,7 +137,7 @@ class StageMetrics(SummedMetric):
     ) -> None:
         """:meth:`update` without the book-keeping that torchmetrics wraps around it (5 microseconds a step).
 
-        The loss is kept, not copied. ``form`` is the same object for batches that differ in nothing but their values.
+        ``form`` is the same object for batches that differ in nothing but their values.
         """
         held, spec, given = self._held, Spec(task, kind, class_dim, ignore_index), target
         if preds is not None and target is not None and preds.dim() < 2:
@@ -159,8 +159,8 @@ class StageMetrics(SummedMetric):
                 preds, target, self.stride = thinned(preds, target, spec, self.most_scores, turn)
             self._hold(preds, target, spec, groups)
             plain = groups is None and self.padding is None and self.memory is None
-            if form is not None and plain and held.scores and loss is not None and loss.dim() == 0 and target is given:
-                held.settle(form, preds, target, loss)
+            if form is not None and plain and loss is not None and loss.dim() == 0 and target is given:
+                held.settle(form, preds, target)
         self._step_done()
 
     def add_loss(self, loss: Tensor | None, weight_n: float = 1) -> None:
@@ -237,8 +237,7 @@ class StageMetrics(SummedMetric):
     def reset(self) -> None:
         """Forget the epoch; the number of classes and the best evaluation of the memory stay."""
         super().reset()
-        self._held.form = None
-        self._held = Held()
+        self._held = self._held.emptied()
         if self.memory is not None:
             self.memory.restart()
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_diag.metrics.slots import Tape
+
 Lengths = Tensor | Sequence[int] | int
 NOTHING = -1
 """Marks frames that emit no token and padding of targets, in integer tensors."""
@@ -59,6 +61,8 @@ class RawCall:
         targets: (N, S) or (sum of the lengths,).
         input_lengths, target_lengths: (N,).
         lines, frames: N and T.
+        width: largest target length, where it can be read without waiting for a device; else a bound. What is longer than
+            its frames has no path anyway.
     """
 
     targets: Tensor
@@ -66,18 +70,7 @@ class RawCall:
     target_lengths: Tensor
     lines: int
     frames: int
-
-    @property
-    def width(self) -> int:
-        """Largest target length, where it can be read without waiting for a device; else a bound.
-
-        What is longer than its frames has no path anyway.
-        """
-        if self.targets.dim() == 2:
-            return int(self.targets.shape[1])
-        if self.target_lengths.device.type == "cpu":
-            return int(self.target_lengths.max())
-        return min(self.targets.numel(), self.frames + 1)
+    width: int
 
     def some(self, start: int, step: int) -> RawCall:
         """Every ``step``-th line from line ``start``; the targets must be padded for that."""
@@ -87,6 +80,7 @@ class RawCall:
             target_lengths=self.target_lengths[start::step],
             lines=len(range(start, self.lines, step)),
             frames=self.frames,
+            width=self.width,
         )
 
 
@@ -97,7 +91,7 @@ class Waiting:
     Attributes:
         how: blank, ``zero_infinity`` and reduction of the calls, and whether they came without a loss.
         calls, lines: seen in this evaluation.
-        raw, losses: of the calls that are held; the tensors are those of the user.
+        raw, losses: of the calls that are held, copied.
         noted: sums that are known on the host.
     """
 
@@ -105,8 +99,28 @@ class Waiting:
     calls: int = 0
     lines: int = 0
     raw: list[RawCall] = field(default_factory=list)
-    losses: list[Tensor | None] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
+    numbers: Tape = field(default_factory=lambda: Tape(torch.int64))
+    reals: Tape = field(default_factory=lambda: Tape(torch.float32))
+
+    def keep(self, raw: RawCall, loss: Tensor | None, device: torch.device) -> None:
+        """Copy a call."""
+        self.calls += 1
+        self.lines += raw.lines
+        put = self.numbers.put
+        frames, tokens = put(raw.input_lengths, device), put(raw.target_lengths, device)
+        self.raw.append(RawCall(put(raw.targets, device), frames, tokens, raw.lines, raw.frames, raw.width))
+        if loss is not None:
+            self.losses.append(self.reals.put(loss, device))
+
+    def take(self) -> tuple[list[RawCall], list[Tensor]]:
+        """What is held, to be counted before the next call comes."""
+        found = self.raw, self.losses
+        self.raw, self.losses = [], []
+        self.numbers.clear()
+        self.reals.clear()
+        return found
 
 
 def batched_scores(log_probs: Tensor) -> Tensor:
@@ -136,12 +150,21 @@ def raw_call(scores: Tensor, targets: Any, input_lengths: Lengths, target_length
         ValueError: when they do not fit each other.
     """
     frames, lines, _ = scores.shape
+    given = targets.detach() if isinstance(targets, Tensor) else torch.as_tensor(targets)
+    tokens = _lengths(target_lengths, lines, "target_lengths")
+    if given.dim() == 2:
+        width = given.shape[1]
+    elif tokens.device.type == "cpu":
+        width = int(tokens.max())
+    else:
+        width = min(given.numel(), frames + 1)
     return RawCall(
-        targets=targets.detach() if isinstance(targets, Tensor) else torch.as_tensor(targets),
+        targets=given,
         input_lengths=_lengths(input_lengths, lines, "input_lengths"),
-        target_lengths=_lengths(target_lengths, lines, "target_lengths"),
+        target_lengths=tokens,
         lines=lines,
         frames=frames,
+        width=width,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_diag.metrics.ctc_edits import Decoded, TokenErrors
 from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, rows_of
+from lightning_diag.metrics.slots import Tape
 
 SPILL_NUMBERS = 16_000_000
 """Numbers kept on the device before decoded lines are copied to the host: 64 MB. Below it a step never waits."""
@@ -46,11 +47,18 @@ class KeptLines:
         self.decoded: list[Decoded] = []
         self._chunks: deque[_Chunk] = deque()
         self._lines = self._numbers = 0
+        self._tape = Tape(torch.int32)
 
     def add(self, first: int, step: int, hypotheses: Tensor, call: CTCCall) -> None:
         """Keep the lines of a step; drop the oldest beyond the bound."""
-        small = hypotheses.to(torch.int32)
-        chunk = _Chunk(first=first, step=step, hypotheses=small, references=call.targets, frames=call.input_lengths)
+        put = self._tape.put
+        chunk = _Chunk(
+            first=first,
+            step=step,
+            hypotheses=put(hypotheses),
+            references=put(call.targets),
+            frames=put(call.input_lengths),
+        )
         self._chunks.append(chunk)
         self._lines += call.lines
         self._numbers += chunk.numbers
@@ -72,6 +80,7 @@ class KeptLines:
                 self.errors.add(line)
                 self.decoded.append(line)
         self._chunks.clear()
+        self._tape.clear()
         self._lines = self._numbers = 0
         return self.decoded
 

@@ -141,10 +141,7 @@ class CTCSignals(FlushedMetric):
         raw = raw_call(scores, targets, input_lengths, target_lengths)
         if waiting.calls % self.read_every == 0:
             self.read_some(scores, raw, again=loss is None)
-        waiting.calls += 1
-        waiting.lines += raw.lines
-        waiting.raw.append(raw)
-        waiting.losses.append(loss)
+        waiting.keep(raw, loss, scores.device)
         if len(waiting.raw) >= HELD_CALLS:
             self.flush()
         return raw.lines
@@ -153,7 +150,7 @@ class CTCSignals(FlushedMetric):
     def flush(self) -> None:
         """Count the targets and losses of the steps that are held: many small operations, so once for several steps."""
         waiting = self.waiting
-        calls, losses = waiting.raw, [loss for loss in waiting.losses if loss is not None]
+        calls, losses = waiting.take()
         self._note(
             steps=len(calls),
             lines=sum(call.lines for call in calls),
@@ -165,7 +162,6 @@ class CTCSignals(FlushedMetric):
             waiting.noted.clear()
         if not calls:
             return
-        waiting.raw, waiting.losses = [], []
         joint = padded_targets(calls, self.counts.device)
         impossible = infeasible(joint)
         blank, zero_infinity, reduction, _ = waiting.how

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_diag.history import Outcomes, Paired, Sample
 from lightning_diag.metrics.rows import Rows
+from lightning_diag.metrics.slots import Tape
 
 LIMIT = 5_000_000
 """Samples kept per rank (a bool and a float32 each: 25 MB); of more, every second, fourth ... is kept."""
@@ -54,12 +55,15 @@ class SampleMemory:
         self.best: Evaluation | None = None
         self.current: Evaluation | None = None
         self._vector: Tensor | None = None
+        self._rights, self._losses = Tape(torch.bool), Tape(torch.float32)
         self.restart()
 
     def restart(self) -> None:
         """Begin a new evaluation; the best one stays."""
         self._right: list[Tensor] = []
         self._loss: list[Tensor] = []
+        for tape in (self._rights, self._losses):
+            tape.clear()
         self._no_loss = False
         self._print: Tensor | None = None
         self._top: Tensor | None = None
@@ -96,12 +100,12 @@ class SampleMemory:
             exact = torch.float32 if right.device.type == "mps" else torch.float64
             self._note_mistakes(torch.stack([c.to(exact) for c in (score, position, target, predicted, known)]))
         first = -self._seen % self._stride
-        self._right.append(right[first :: self._stride])
+        self._right.append(self._rights.put(right[first :: self._stride]))
         self._no_loss |= loss is None
         if loss is not None and not self._no_loss:
-            self._loss.append(loss[first :: self._stride].float())
-        self._seen += len(right)
-        self._kept += len(self._right[-1])
+            self._loss.append(self._losses.put(loss[first :: self._stride]))
+        self._seen += right.shape[0]
+        self._kept += self._right[-1].shape[0]
         if self._kept > self.limit:
             self._thin()
 

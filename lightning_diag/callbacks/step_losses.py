@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_diag.metrics.slots import Slots
+from lightning_diag.slots import Slots
 
 
 class StepLosses:

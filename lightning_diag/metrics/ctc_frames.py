@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_diag.metrics.slots import Tape
+from lightning_diag.slots import Tape
 
 Lengths = Tensor | Sequence[int] | int
 NOTHING = -1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_diag.metrics.ctc_edits import Decoded, TokenErrors
 from lightning_diag.metrics.ctc_frames import NOTHING, CTCCall, rows_of
-from lightning_diag.metrics.slots import Tape
+from lightning_diag.slots import Tape
 
 SPILL_NUMBERS = 16_000_000
 """Numbers kept on the device before decoded lines are copied to the host: 64 MB. Below it a step never waits."""

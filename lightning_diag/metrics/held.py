@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_diag.metrics.rows import Spec
-from lightning_diag.metrics.slots import Slots
 from lightning_diag.metrics.tally import Tally
+from lightning_diag.slots import Slots
 
 HELD_STEPS = 256
 """Batches that are counted together. A step then costs three copies of one microsecond each; the counting of about 40 small

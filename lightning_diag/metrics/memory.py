@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_diag.history import Outcomes, Paired, Sample
 from lightning_diag.metrics.rows import Rows
-from lightning_diag.metrics.slots import Tape
+from lightning_diag.slots import Tape
 
 LIMIT = 5_000_000
 """Samples kept per rank (a bool and a float32 each: 25 MB); of more, every second, fourth ... is kept."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_diag.signals.inputs import features, find_inputs, fingerprints, hash_weights
+from lightning_diag.slots import Tape
 
 HASHED = 50_000
 """Samples fingerprinted per split (400 KB); a leak of 1 % of the validation set shows up in that many."""
@@ -37,13 +38,15 @@ class SplitWatch:
         self._weights: Tensor | None = None
         self._prints: list[Tensor] = []
         self._later: list[Tensor] = []
-        self._nonfinite: list[Tensor] = []
+        self._nonfinite: Tensor | None = None
         self._rows: list[Tensor] = []
         self._row_labels: list[Tensor] | None = []
         self._row_step, self._kept = 1, 0
         self._epoch = -1
         self._batches = 0
         self.labels: list[Tensor] = []
+        self._tapes = {name: Tape(torch.int64) for name in ("prints", "labels", "row labels")}
+        self._row_tape = Tape(torch.float32)
 
     def start(self) -> None:
         """Begin an epoch."""
@@ -79,7 +82,7 @@ class SplitWatch:
         self._batches += 1
         limit = LATER_BATCHES if self._epoch else BATCHES
         if self._batches <= limit and target is not None and _class_indices(target, binary=binary):
-            self.labels.append(_yes_or_no(target) if binary else target.detach().clone())
+            self.labels.append(self._tapes["labels"].put(_yes_or_no(target) if binary else target))
         if wants:
             self._look(batch, target, binary=binary)
         return wants or self._batches < limit
@@ -97,29 +100,32 @@ class SplitWatch:
             if self._prints:  # samples of varying size (padded sequences) are not comparable by position
                 return
             self._weights = hash_weights(sampled.shape[1], sampled.device)
-        marks = fingerprints(sampled, self._weights)
+        marks = self._tapes["prints"].put(fingerprints(sampled, self._weights))
         if self._epoch:
             self._later.append(marks)
             return
         self._prints.append(marks)
         if not self.integer or inputs.dtype is torch.uint8:
-            self._nonfinite.append((~sampled.isfinite()).any(1).sum())
+            found = (~sampled.isfinite()).any(1).sum()
+            self._nonfinite = found if self._nonfinite is None else self._nonfinite.add_(found)
             self._keep(sampled, _one_per_sample(target, len(sampled), binary=binary))
         self.hashed += len(sampled)
 
     def _keep(self, sampled: Tensor, labels: Tensor | None) -> None:
         """Keep the samples of the epoch whose index is a multiple of the step, with their labels while all have one."""
         first = -self.hashed % self._row_step
-        narrow = features(sampled, KEPT_FEATURES)[first :: self._row_step].float().clone()
+        narrow = self._row_tape.put(features(sampled, KEPT_FEATURES)[first :: self._row_step])
         self._rows.append(narrow)
         self._kept += len(narrow)
         if labels is None:
             self._row_labels = None
         elif self._row_labels is not None:
-            self._row_labels.append(labels[first :: self._row_step].clone())
+            self._row_labels.append(self._tapes["row labels"].put(labels[first :: self._row_step]))
         if self._kept > ROWS:
             self._rows = [torch.cat(self._rows)[::2].clone()]
             self._row_labels = self._row_labels and [torch.cat(self._row_labels)[::2].clone()]
+            self._row_tape.clear()
+            self._tapes["row labels"].clear()
             self._row_step *= 2
             self._kept = len(self._rows[0])
 
@@ -145,7 +151,7 @@ class SplitWatch:
 
     def nonfinite(self) -> int | None:
         """Samples with NaN or infinite features; None when no floating inputs were seen."""
-        return int(torch.stack(self._nonfinite).sum()) if self._nonfinite else None
+        return None if self._nonfinite is None else int(self._nonfinite)
 
     @property
     def labels_complete(self) -> bool:
@@ -155,6 +161,7 @@ class SplitWatch:
     def take_labels(self) -> list[Longs]:
         """Class indices of the observed batches since the last call."""
         labels, self.labels = self.labels, []
+        self._tapes["labels"].clear()  # they are read before the next batch comes
         if not labels:
             return []
         sizes = np.cumsum([t.numel() for t in labels])[:-1]

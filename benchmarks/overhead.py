@@ -57,7 +57,8 @@ class Switch(Callback):
         self.device, self.turn = device, turn
         self.first = 0.0
         self.turns: dict[str, list[tuple[bool, float]]] = {"first epoch": [], "later epochs": []}
-        self.shared, self.steps_on = 0.0, 0
+        self.rare: dict[str, list[float]] = {}
+        self.steps_on = 0
         self._others: list[Callback] = []
         self._steps: list = []
         self._on = True
@@ -114,9 +115,16 @@ class Switch(Callback):
         def call(*args, **kwargs) -> None:
             since = time.thread_time() if self.device != "cuda" else time.perf_counter()
             count(*args, **kwargs)
-            self.shared += (time.thread_time() if self.device != "cuda" else time.perf_counter()) - since
+            spent = (time.thread_time() if self.device != "cuda" else time.perf_counter()) - since
+            self.rare.setdefault(count.__qualname__, []).append(spent)
 
         return call
+
+    @property
+    def shared(self) -> float:
+        """Seconds per step of what is not done in each step: as often as it was done, by its median (one call is often slow)."""
+        total = sum(len(spent) * float(np.median(spent)) for spent in self.rare.values())
+        return total / max(self.steps_on, 1)
 
     def pairs(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
         """Seconds per step without and with the callbacks, of neighbouring turns."""

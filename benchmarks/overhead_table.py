@@ -21,7 +21,7 @@ def row(model: str, variant: str, switch: Any, error: str | None) -> dict:
     if error or not len(off):
         return found | {"error": error or "no steps"}
     base = float(np.median(off))
-    shared = switch.shared / max(switch.steps_on, 1) * 1e6
+    shared = switch.shared * 1e6
     extra, low, high = (value + shared for value in interval((on - off) * 1e6))
     early_off, early_on = switch.pairs("first epoch")
     return found | {

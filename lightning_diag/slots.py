@@ -32,8 +32,12 @@ class Slots:
 
     def put(self, *tensors: Tensor) -> None:
         """Copy one of each, none of which requires grad, into the next slots."""
-        torch._foreach_copy_(self._rows[self.used], tensors)
+        torch._foreach_copy_(self.next(), tensors)
+
+    def next(self) -> tuple[Tensor, ...]:
+        """The next slots, to be filled by the caller."""
         self.used += 1
+        return self._rows[self.used - 1]
 
     @property
     def full(self) -> bool:
@@ -60,13 +64,14 @@ class Tape:
 
     def put(self, tensor: Tensor, device: torch.device | None = None) -> Tensor:
         """A copy of ``tensor`` in the type of the tape and on ``device`` (its own by default), valid until :meth:`clear`."""
-        device, count = device or tensor.device, tensor.numel()
-        piece = self._piece
+        piece, count = self._piece, tensor.numel()
+        device = tensor.device if device is None else device
         if piece is None or piece.device != device or self._used + count > piece.shape[0]:
             piece = self._piece = self._longer(count, device)
-        room = piece.narrow(0, self._used, count).view(tensor.shape)
+        # a slice, its view in a shape and a reshape of the tensor would take three times as long
+        room = piece.as_strided(tensor.shape, _strides(tensor.shape), self._used)
         self._used += count
-        return room.copy_(tensor.detach(), non_blocking=True)
+        return room.copy_(tensor.detach() if tensor.requires_grad else tensor, non_blocking=True)
 
     def clear(self) -> None:
         """What was put in is no longer needed; the last piece is used again."""
@@ -78,3 +83,13 @@ class Tape:
         self._used = 0
         with torch.inference_mode(mode=False), torch.no_grad():
             return torch.empty(max(count, self.LEAST, min(2 * last, self.MOST)), dtype=self._dtype, device=device)
+
+
+def _strides(shape: torch.Size) -> tuple[int, ...]:
+    """Of a contiguous tensor."""
+    if len(shape) < 2:
+        return (1,) * len(shape)
+    steps = [1]
+    for size in reversed(shape[1:]):
+        steps.append(steps[-1] * size)
+    return tuple(reversed(steps))

@@ -91,7 +91,7 @@ class Waiting:
     Attributes:
         how: blank, ``zero_infinity`` and reduction of the calls, and whether they came without a loss.
         calls, lines: seen in this evaluation.
-        raw, losses: of the calls that are held, copied.
+        raw: calls that are held, with copies of their tensors; losses: what they returned, copied.
         noted: sums that are known on the host.
     """
 
@@ -105,14 +105,15 @@ class Waiting:
     reals: Tape = field(default_factory=lambda: Tape(torch.float32))
 
     def keep(self, raw: RawCall, loss: Tensor | None, device: torch.device) -> None:
-        """Copy a call."""
+        """Copy a call to ``device``."""
         self.calls += 1
         self.lines += raw.lines
         put = self.numbers.put
-        frames, tokens = put(raw.input_lengths, device), put(raw.target_lengths, device)
-        self.raw.append(RawCall(put(raw.targets, device), frames, tokens, raw.lines, raw.frames, raw.width))
+        raw.targets = put(raw.targets, device)
+        raw.input_lengths, raw.target_lengths = put(raw.input_lengths, device), put(raw.target_lengths, device)
+        self.raw.append(raw)
         if loss is not None:
-            self.losses.append(self.reals.put(loss, device))
+            self.losses.append(self.reals.put(loss))
 
     def take(self) -> tuple[list[RawCall], list[Tensor]]:
         """What is held, to be counted before the next call comes."""

@@ -127,8 +127,7 @@ class Held:
                 return False
             if rows.full or losses.full:
                 flush()
-            rows.put(*tensors)
-            losses.put(loss)
+            torch._foreach_copy_((*rows.next(), *losses.next()), (*tensors, loss))
             weights.append(weight)
             self.samples += samples
             return True

@@ -135,10 +135,7 @@ class StageMetrics(SummedMetric):
         groups: Sequence[str] | Tensor | None = None,
         form: object | None = None,
     ) -> None:
-        """:meth:`update` without the book-keeping that torchmetrics wraps around it (5 microseconds a step).
-
-        ``form`` is the same object for batches that differ in nothing but their values.
-        """
+        """:meth:`update` without torchmetrics' book-keeping; ``form``: the same for batches that differ in values alone."""
         held, spec, given = self._held, Spec(task, kind, class_dim, ignore_index), target
         if preds is not None and target is not None and preds.dim() < 2:
             preds, target, spec = batched(preds, target, spec)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from lightning_diag.slots import Tape
 
 Lengths = Tensor | Sequence[int] | int
 NOTHING = -1
@@ -82,46 +79,6 @@ class RawCall:
             frames=self.frames,
             width=self.width,
         )
-
-
-@dataclass(slots=True)
-class Waiting:
-    """What waits to be counted; a plain object, because attributes of a module are slow to set.
-
-    Attributes:
-        how: blank, ``zero_infinity`` and reduction of the calls, and whether they came without a loss.
-        calls, lines: seen in this evaluation.
-        raw: calls that are held, with copies of their tensors; losses: what they returned, copied.
-        noted: sums that are known on the host.
-    """
-
-    how: tuple[int, bool, str, bool]
-    calls: int = 0
-    lines: int = 0
-    raw: list[RawCall] = field(default_factory=list)
-    losses: list[Tensor] = field(default_factory=list)
-    noted: Counter[str] = field(default_factory=Counter)
-    numbers: Tape = field(default_factory=lambda: Tape(torch.int64))
-    reals: Tape = field(default_factory=lambda: Tape(torch.float32))
-
-    def keep(self, raw: RawCall, loss: Tensor | None, device: torch.device) -> None:
-        """Copy a call to ``device``."""
-        self.calls += 1
-        self.lines += raw.lines
-        put = self.numbers.put
-        raw.targets = put(raw.targets, device)
-        raw.input_lengths, raw.target_lengths = put(raw.input_lengths, device), put(raw.target_lengths, device)
-        self.raw.append(raw)
-        if loss is not None:
-            self.losses.append(self.reals.put(loss))
-
-    def take(self) -> tuple[list[RawCall], list[Tensor]]:
-        """What is held, to be counted before the next call comes."""
-        found = self.raw, self.losses
-        self.raw, self.losses = [], []
-        self.numbers.clear()
-        self.reals.clear()
-        return found
 
 
 def batched_scores(log_probs: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from lightning_diag.metrics.ctc_frames import (
     CTCCall,
     Lengths,
     RawCall,
-    Waiting,
     batched_scores,
     emissions,
     full_call,
@@ -28,6 +27,7 @@ from lightning_diag.metrics.ctc_frames import (
 from lightning_diag.metrics.ctc_kept import KeptLines
 from lightning_diag.metrics.ctc_losses import RECENT_STEPS, StepLosses, losses_again, step_losses
 from lightning_diag.metrics.ctc_values import values_of
+from lightning_diag.metrics.ctc_waiting import Waiting
 from lightning_diag.metrics.summed import FlushedMetric
 
 HELD_CALLS = 32

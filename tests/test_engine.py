@@ -10,8 +10,9 @@ import pytest
 
 from lightning_diag.engine import diagnose
 from lightning_diag.engine.ranking import rank
+from lightning_diag.engine.verdict import verdict
 from lightning_diag.errors import ConfigError
-from lightning_diag.findings import Evidence, Finding
+from lightning_diag.findings import Clear, Evidence, Finding
 from lightning_diag.history import Count, EpochRecord, Paired, RunHistory, StageRecord
 from lightning_diag.rules.base import CannotTellError, Rule
 from tests import seeds
@@ -171,6 +172,26 @@ def test_order_is_by_expected_benefit() -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert diagnose(RunHistory()).verdict.startswith("Nothing can be said")
+
+
+def test_a_part_that_failed_is_said_first() -> None:
+    run = history({"train/loss": [1.0]}, notes=("metrics (batch_end) failed and was switched off: ValueError: no.",))
+    said = diagnose(run).verdict
+    assert said.startswith(
+        "Metrics (batch_end) failed and was switched off: ValueError: no. Of the rest nothing is wrong"
+    )
+
+
+def test_nothing_right_is_not_called_nothing_wrong() -> None:
+    looked = (Clear(code="LD1", name="ld1"),)
+    wrong, few = (verdict(history(counts={"val": [(0, n)]}), (), looked, ()) for n in (54, 5))
+    assert wrong.startswith(
+        "No check found a cause, but hardly anything is right in validation: validation reached 0/54"
+    )
+    assert few.startswith("Nothing is wrong that was looked for")
+    for errors, healthy in ((1.49, False), (0.2, True)):  # whole lines are seldom right, their tokens may be
+        lines = history({"ctc/val/ter": [errors]}, counts={"val": [(0, 54)]}, task="ctc")
+        assert verdict(lines, (), looked, ()).startswith("Nothing is wrong") is healthy
 
 
 def test_a_drop_that_noise_explains_is_not_established() -> None:

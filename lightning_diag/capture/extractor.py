@@ -19,7 +19,7 @@ class Pair:
     """Predictions and targets with what cannot be seen from their shapes. Everything but the first two is optional.
 
     Attributes:
-        preds: predictions.
+        preds: predictions; for CTC (frames, lines, classes), as the loss wants them.
         target: what they are to be compared with.
         task: one of ``observation.TASKS``; None: from shapes and values of the first steps.
         kind: one of ``observation.KINDS``; None: from the values of the first steps.
@@ -141,4 +141,18 @@ def observe(pair: Pair, form: Form) -> Observation:
     seen.loss = None if pair.loss is None else plain(pair.loss)
     seen.input_lengths = None if pair.input_lengths is None else plain(pair.input_lengths)
     seen.target_lengths = None if pair.target_lengths is None else plain(pair.target_lengths)
+    if form.task == "ctc":
+        _check_lines(seen)
     return seen
+
+
+def _check_lines(seen: Observation) -> None:
+    """Refuse CTC predictions that are not (frames, lines, classes) for the lengths that came with them."""
+    shape = tuple(seen.preds.shape)
+    for name in ("input_lengths", "target_lengths"):
+        lengths = getattr(seen, name)
+        if lengths is not None and len(shape) == 3 and lengths.numel() != shape[1]:
+            raise ValueError(
+                f"preds has shape {shape} and {name} {lengths.numel()} entries: expected (frames, lines, classes) with one entry "
+                "per line; preds.transpose(0, 1) exchanges frames and lines"
+            )

@@ -42,11 +42,13 @@ class Held:
         batch: tensors of the batch as an extractor reaches them, with type and shape.
         returned: the same for what the step returned.
         label: the tensor of the batch that is most like labels; empty where none may be (amounts only).
+        others: those that are as much like labels.
     """
 
     batch: tuple[str, ...]
     returned: tuple[str, ...]
     label: str
+    others: tuple[str, ...] = ()
 
 
 def look(batch: Mapping[Path, Tensor], result: object) -> Held:
@@ -56,15 +58,15 @@ def look(batch: Mapping[Path, Tensor], result: object) -> Held:
         batch: all tensors of its batch by path.
         result: what it returned.
     """
-    label = _label(batch) if batch else name_of((1,))
-    return Held(_listed("batch", batch), _listed("outputs", leaves(result)), label)
+    label, *others = _labels(batch) if batch else [name_of((1,))]
+    return Held(_listed("batch", batch), _listed("outputs", leaves(result)), label, tuple(others))
 
 
-def _label(batch: Mapping[Path, Tensor]) -> str:
-    """Whole numbers or zeros and ones: first those with a telling name, then those with the fewest dimensions."""
+def _labels(batch: Mapping[Path, Tensor]) -> list[str]:
+    """Whole numbers or zeros and ones: those with a telling name, else those with the fewest dimensions; one empty name for none."""
     found = [p for p, t in batch.items() if t.dim() and (not (t.is_floating_point() or t.is_complex()) or is_hard(t))]
-    found.sort(key=lambda path: (not is_named(path, TARGET_NAMES), batch[path].dim()))
-    return name_of(found[0]) if found else ""
+    rank = {path: (not is_named(path, TARGET_NAMES), batch[path].dim()) for path in found}
+    return [name_of(path) for path in found if rank[path] == min(rank.values())] or [""]
 
 
 def _listed(root: str, found: Mapping[Path, Tensor]) -> tuple[str, ...]:
@@ -103,6 +105,9 @@ def remedy(held: Held | None) -> str | None:
         return advice
     batch = ", ".join(held.batch) or "no tensors"
     returned = ", ".join(held.returned) or "no tensor"
+    if held.others:
+        others = ", ".join(f"`step.{other}`" for other in held.others)
+        advice += f" Whether `step.{label}` holds the labels is not known: {others} may as well. Another column gives a wrong report."
     return (
         f"{advice} A batch holds {batch}; the step returned {returned}. A loss that compares no class labels has no pair: then "
         "nothing is missing."

@@ -14,6 +14,12 @@ LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
 HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
 """Where the report says what to do about predictions that were not found."""
+SWITCHED_OFF = "was switched off"
+"""In the note of a part of this library that failed during the run: what it measures is missing from then on."""
+FEW = 10
+"""Validation samples below which none may be right by chance in a run without a fault."""
+ALL_WRONG = 0.9
+"""Token error rate at which lines are as good as unread."""
 
 
 def verdict(
@@ -85,8 +91,23 @@ def _healthy(
     looked = f"{len(clear)} check{'' if len(clear) == 1 else 's'} found nothing"
     unseen = f", {len(unchecked)} could not be made" if unchecked else ""
     unfound = not_found(history.context.capture)
-    opening = f"{unfound} {HOW} Of the rest nothing is wrong" if unfound else "Nothing is wrong that was looked for"
+    failed = " ".join(f"{capital(note.rstrip('.'))}." for note in history.context.notes if SWITCHED_OFF in note)
+    if unfound or failed:
+        opening = " ".join(part for part in (failed, unfound, unfound and HOW, "Of the rest nothing is wrong") if part)
+    elif _none_right(history):
+        opening = "No check found a cause, but hardly anything is right in validation"
+    else:
+        opening = "Nothing is wrong that was looked for"
     return f"{opening}: {best}{looked}{unseen}.{known}"
+
+
+def _none_right(history: RunHistory) -> bool:
+    """Whether not one validation sample was ever right; of lines, which are long, whether as many tokens are wrong as there are."""
+    counted = best(history)
+    if counted is None or counted[1].k or counted[1].n < FEW:
+        return False
+    errors = history.series("ctc/val/ter").finite.values
+    return history.context.task != "ctc" or bool(errors and min(errors) >= ALL_WRONG)
 
 
 def _best_text(history: RunHistory) -> str:

@@ -142,9 +142,7 @@ def undone(history: RunHistory, share: float) -> Evidence | None:
     ends = min(loss[-3:], default=0.0)
     if len(loss) < 3 or not scale or ends < share * scale:
         return None
-    text = (
-        f"the training loss got down to {number(ends)} in the end, {percent(ends / scale)} of what there was to learn"
-    )
+    text = f"the training loss got down to {number(ends)} in the end, and {percent(ends / scale)} of what there was to learn is left"
     return Evidence(signal="train/loss", text=text, observed=ends, expected=share * scale)
 
 

@@ -1,6 +1,7 @@
 """The user's own function: the five examples of the documentation, and what it may not return."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_diag.capture import Pair, StepCapture
-from lightning_diag.capture.extractor import Extractor
+from lightning_diag.capture.extractor import Extractor, form_of
+from lightning_diag.capture.extractor import observe as observed
 
 DOCS = Path(__file__).parents[2] / "docs" / "capture.md"
 
@@ -115,3 +117,13 @@ def test_an_error_of_the_extractor_does_not_end_the_run():
 def test_unknown_task_is_refused_where_it_is_written():
     with pytest.raises(ValueError, match="expected one of multiclass"):
         Pair(preds=torch.zeros(1), target=torch.zeros(1), task="clasification")
+
+
+def test_ctc_predictions_in_another_order_are_refused_in_a_sentence():
+    lengths = torch.tensor([5, 5])
+    scores = torch.zeros(2, 5, 3)  # lines first
+    given = {"target": torch.ones(2, 1), "input_lengths": lengths, "target_lengths": torch.ones(2).long()}
+    pair = Pair(preds=scores, task="ctc", **given)
+    with pytest.raises(ValueError, match=r"expected \(frames, lines, classes\) with one entry per line"):
+        observed(pair, form_of(pair))
+    assert observed(replace(pair, preds=scores.transpose(0, 1)), form_of(pair)).samples == 2

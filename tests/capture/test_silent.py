@@ -7,6 +7,8 @@ from torch import nn
 
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.options import Options
+from lightning_diag.capture.batch import leaves
+from lightning_diag.capture.hints import look, remedy
 from tests.capture.styles import silent, unlabelled, unproven
 from tests.capture.styles.base import Base, Style
 from tests.capture.test_styles import run
@@ -126,3 +128,11 @@ def test_overwritten_output_is_not_used():
     _, observer = run(style)
     assert {stage for stage, _, _ in observer.seen} == {"train"}
     assert "overwritten" in observer.capture.facts("val").problem
+
+
+def test_an_extractor_that_is_written_for_a_batch_says_which_columns_may_hold_the_labels():
+    x, ids, labels = torch.randn(4, 3), torch.tensor([7, 8, 9, 9]), torch.tensor([0, 1, 0, 1])
+    doubtful = remedy(look(leaves((x, ids, labels)), None))
+    assert "Whether `step.batch[1]` holds the labels is not known: `step.batch[2]` may as well." in doubtful
+    for sure in ((x, labels), {"x": x, "subject": ids, "label": labels}):
+        assert "is not known" not in remedy(look(leaves(sure), None))

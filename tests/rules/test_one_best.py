@@ -118,3 +118,11 @@ def test_precision_is_not_printed_where_answers_were_not_counted():
     assert "| class | validation recall |" in text
     assert "precision" not in text
     assert lines_to_history(history_to_lines(run)) == run, "the record keeps that it does not know"
+
+
+def test_weights_no_better_than_chance_are_nothing_to_go_on_from():
+    chance = {"task": "multiclass", "val": {"class_counts": (30, 30, 30)}}
+    losses = {"train/loss": [1.2, 5e8, 2e9], "val/loss": [1e18, 3e18, 4e18]}
+    for rates, said in (((27, 20, 19), False), ((80, 20, 19), True)):
+        run = history(losses, counts={"val": [(k, 90) for k in rates]}, **chance)
+        assert ("Go on from the weights" in weights_named(run)[1]) is said

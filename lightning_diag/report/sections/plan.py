@@ -13,6 +13,7 @@ from lightning_diag.report.document import Block, Bullets, Item
 from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.report.view import View
 from lightning_diag.rules.best_weights import best_weights, start_is_best
+from lightning_diag.rules.reading import learned
 from lightning_diag.words import listed
 
 FACTS = re.compile(r"LD(30[4-7]|40[2-589]|410|50[1258]|6\d\d|7\d\d)")
@@ -66,6 +67,8 @@ def _keep(view: View) -> str:
     """Which weights to go on with, when the last ones are not the best and no cause says it."""
     causes, weights = view.diagnosis.causes, best_weights(view.history)
     if weights is None or not causes or FACTS.match(causes[0].code) or causes[0].code in MEANINGLESS:
+        return ""
+    if learned(view.history) is False:  # weights that are no better than chance are nothing to go on from
         return ""
     if any(weights in action or KEEP in action for finding in causes for action in finding.actions):
         return ""

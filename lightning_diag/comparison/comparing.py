@@ -13,6 +13,7 @@ from lightning_diag.comparison.differences import differences
 from lightning_diag.comparison.values import Comparison, Folds, Run, Score, Standing
 from lightning_diag.errors import RecordError
 from lightning_diag.history import Count, EpochRecord
+from lightning_diag.rules.independence import independent
 from lightning_diag.statistics import Interval
 
 
@@ -76,10 +77,10 @@ def _score(run: Run, record: EpochRecord | None, signal: str) -> Score | None:
     if record is None or signal not in record.values:
         return None
     stage, _, metric = signal.partition("/")
-    samples = run.history.context.task != "dense"  # positions of one sample depend on each other: no test takes them
-    measured = record.stages.get(stage) if metric == "acc" and samples else None
-    count = measured.correct if measured else None
-    return Score(epoch=record.epoch, value=record.values[signal], count=count)
+    measured = record.stages.get(stage) if metric == "acc" else None
+    dependent = measured is not None and not independent(run.history)
+    count = measured.correct if measured and not dependent else None
+    return Score(epoch=record.epoch, value=record.values[signal], count=count, dependent=dependent)
 
 
 def _rank(standing: Standing, mode: str) -> tuple[bool, float, str]:

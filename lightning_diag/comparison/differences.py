@@ -85,6 +85,10 @@ def _test(
     if first.count and second.count:
         p_value, needed = _unpaired(first.count, second.count, level)
         return _Tested(p_value, "not paired (Fisher)", needed)
+    if first.dependent or second.dependent:
+        return _Tested(
+            None, "positions of one sample depend on each other: nothing to test (train each with several seeds)"
+        )
     hint = "give --n-val" if rate else "train each with several seeds"
     return _Tested(None, f"one number per run: nothing to test ({hint})")
 

@@ -52,10 +52,16 @@ def verdict(comparison: Comparison) -> str:
     tested = [d for d in comparison.differences if d.p_value is not None]
     sure = [d for d in tested if d.claim == "established"]
     if not tested:
-        return f"{lead} Whether that is more than chance cannot be tested: the runs give one number each."
+        why = (
+            "the positions of one sample depend on each other"
+            if best.best.dependent
+            else "the runs give one number each"
+        )
+        return f"{lead} Whether that is more than chance cannot be tested: {why}."
     if not sure:
         return f"{lead} That it is better than any other run is not established."
-    which = "the other run" if len(tested) == 1 else f"{len(sure)} of {len(tested)} other runs"
+    others = len(comparison.differences)
+    which = "the other run" if others == 1 else f"{len(sure)} of {others} other runs"
     return f"{lead} It is established that it is better than {which}."
 
 

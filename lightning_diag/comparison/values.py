@@ -21,11 +21,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One evaluation of one run: epoch, monitored value, and the count behind it where there is one."""
+    """One evaluation of one run: epoch, monitored value, and the count behind it where there is one.
+
+    ``dependent`` says that what was counted are positions of samples, which depend on each other: no test takes them.
+    """
 
     epoch: int
     value: float
     count: Count | None = None
+    dependent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

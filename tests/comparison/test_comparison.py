@@ -147,6 +147,23 @@ def test_runs_on_other_data_say_that_a_difference_is_one_of_data_too():
     assert "data and model" not in render_comparison(compare([with_classes("a", 4, 90), with_classes("b", 4, 40)]))
 
 
+def test_positions_that_depend_on_each_other_are_no_reason_to_ask_for_their_number():
+    def tagger(name, correct):
+        made = run(name, [correct], 763)
+        return replace(made, history=replace(made.history, context=replace(made.history.context, task="dense")))
+
+    page = render_comparison(compare([tagger("a", 545), tagger("b", 203)]))
+    assert "cannot be tested: the positions of one sample depend on each other." in page
+    assert "--n-val" not in page
+
+
+def test_a_run_that_could_not_be_tested_is_one_of_the_others():
+    bare = run("bare", [50], 100)
+    bare = replace(bare, history=replace(bare.history, epochs=(EpochRecord(epoch=1, values={"val/acc": 0.5}),)))
+    page = render_comparison(compare([run("a", [90], 100), run("b", [40], 100), bare]))
+    assert "It is established that it is better than 1 of 2 other runs." in page
+
+
 def test_settings_that_differ_and_findings_by_run():
     runs = [
         run("a", [20], lr=0.1, model="x", findings=("LD201",)),

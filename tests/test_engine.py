@@ -13,7 +13,7 @@ from lightning_diag.engine.ranking import rank
 from lightning_diag.engine.verdict import verdict
 from lightning_diag.errors import ConfigError
 from lightning_diag.findings import Clear, Evidence, Finding
-from lightning_diag.history import Count, EpochRecord, Paired, RunHistory, StageRecord
+from lightning_diag.history import Count, EpochRecord, Paired, PretrainFacts, RunHistory, StageRecord
 from lightning_diag.rules.base import CannotTellError, Rule
 from tests import seeds
 from tests.build import history
@@ -180,6 +180,14 @@ def test_a_part_that_failed_is_said_first() -> None:
     assert said.startswith(
         "Metrics (batch_end) failed and was switched off: ValueError: no. Of the rest nothing is wrong"
     )
+
+
+def test_a_checkpoint_that_could_not_be_compared_is_said_first() -> None:
+    looked = (Clear(code="LD1", name="ld1"),)
+    missing, fine = "Whether the pretrained weights", "Nothing is wrong"
+    for told, name, said in (("cannot tell", "a.ckpt", missing), ("loaded", "a.ckpt", fine), ("cannot tell", "", fine)):
+        run = history({"val/loss": [1.0]}, pretrain=PretrainFacts(verdict=told, checkpoint=name))
+        assert verdict(run, (), looked, ()).startswith(said)
 
 
 def test_nothing_right_is_not_called_nothing_wrong() -> None:

@@ -16,6 +16,8 @@ HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
 """Where the report says what to do about predictions that were not found."""
 SWITCHED_OFF = "was switched off"
 """In the note of a part of this library that failed during the run: what it measures is missing from then on."""
+CANNOT_TELL = "cannot tell"
+"""Verdict of a comparison with a checkpoint that could not be made."""
 FEW = 10
 """Validation samples below which none may be right by chance in a run without a fault."""
 ALL_WRONG = 0.9
@@ -92,13 +94,23 @@ def _healthy(
     unseen = f", {len(unchecked)} could not be made" if unchecked else ""
     unfound = not_found(history.context.capture)
     failed = " ".join(f"{capital(note.rstrip('.'))}." for note in history.context.notes if SWITCHED_OFF in note)
-    if unfound or failed:
-        opening = " ".join(part for part in (failed, unfound, unfound and HOW, "Of the rest nothing is wrong") if part)
+    untold = _untold(history)
+    if unfound or failed or untold:
+        said = (failed, untold, unfound, unfound and HOW, "Of the rest nothing is wrong")
+        opening = " ".join(part for part in said if part)
     elif _none_right(history):
         opening = "No check found a cause, but hardly anything is right in validation"
     else:
         opening = "Nothing is wrong that was looked for"
     return f"{opening}: {best}{looked}{unseen}.{known}"
+
+
+def _untold(history: RunHistory) -> str:
+    """That the comparison with a checkpoint was asked for and could not be made; the reason stands with the weights."""
+    pretrain = history.context.pretrain
+    if pretrain is None or not pretrain.checkpoint or pretrain.verdict != CANNOT_TELL:
+        return ""
+    return "Whether the pretrained weights are in the model could not be told; why stands under “Pretrained weights”."
 
 
 def _none_right(history: RunHistory) -> bool:

@@ -99,7 +99,7 @@ class StageCollector:
             return self._expecting_ctc(observation, losses)
         if observation.reduction != "mean":
             return None
-        return self.metrics.expecting(None if losses is None else losses.extend)
+        return self.metrics.expecting(observation.form, None if losses is None else losses.extend)
 
     @property
     def complete(self) -> bool:

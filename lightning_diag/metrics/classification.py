@@ -166,17 +166,20 @@ class StageMetrics(SummedMetric):
             self._held.add_loss(loss, weight_n)
         self._step_done()
 
-    def expecting(self, hear: Callable[[Tensor], None] | None) -> Callable[[tuple[Tensor, ...], Tensor], bool] | None:
+    def expecting(
+        self, form: object, hear: Callable[[Tensor], None] | None
+    ) -> Callable[[tuple[Tensor, ...], Tensor], bool] | None:
         """A short way to count batches like the last one; None where there is none.
 
         Args:
+            form: of the last batch; another one was expected where the memory made is not for its shape.
             hear: is given the losses counted this way, shape (batches,), before they are counted.
 
         Returns:
             A function of ((predictions, target), loss), all detached and of the ``form`` that :meth:`accumulate` was told;
             it copies them and returns True, or does nothing and returns False once batches of another form have come.
         """
-        return self._held.expecting(hear, self.flush)
+        return self._held.expecting(form, hear, self.flush)
 
     def _step_done(self) -> None:
         self.__dict__["_update_count"] += 1

@@ -112,11 +112,11 @@ class Held:
             self.form, self.hear = form, None
 
     def expecting(
-        self, hear: Callable[[Tensor], None] | None, flush: Callable[[], None]
+        self, wanted: object, hear: Callable[[Tensor], None] | None, flush: Callable[[], None]
     ) -> Callable[[tuple[Tensor, ...], Tensor], bool] | None:
         """A function that copies a batch like the last one, see ``StageMetrics.expecting``; ``flush`` makes room."""
         form, rows, losses, weights = self.form, self.rows, self.losses, self.weights
-        if form is None or rows is None or losses is None:
+        if form is None or form is not wanted or rows is None or losses is None:
             return None
         weight, samples = self.weight, rows.whole[1].shape[1]
         self._tell()

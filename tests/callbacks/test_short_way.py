@@ -4,7 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch.nn import functional as F
-from toys import Toy, fit, loader
+from torch.utils.data import DataLoader, TensorDataset
+from toys import Toy, blobs, fit, loader
 
 from lightning_diag import all_callbacks
 from lightning_diag.callbacks.collector import StageCollector
@@ -17,6 +18,17 @@ class Plus(Toy):
 
     def training_step(self, batch, batch_idx):
         return F.cross_entropy(self(batch[0]), batch[1]) + 0.01 * self.head.weight.square().sum()
+
+
+class Frozen(Toy):
+    """Says the same of a sample in every batch and epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Linear(4, 8)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 class InDict(Toy):
@@ -122,6 +134,23 @@ def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type
     for mine, theirs in zip(short.epochs, long.epochs, strict=True):
         assert mine.stages == theirs.stages
         assert certain(mine) == pytest.approx(certain(theirs))
+
+
+def test_batches_that_change_their_size_are_counted_as_they_are(tmp_path):
+    """A batch of one would fill a slot made for ten without an error."""
+    samples = blobs(300, 1)
+    sizes = [10] * 6 + [1] * 20 + [10] * 6 + [3] * 20 + [10] * 10
+    places = [list(range(sum(sizes[:i]), sum(sizes[: i + 1]))) for i in range(len(sizes))]
+    data = DataLoader(TensorDataset(*samples), batch_sampler=places)
+    model = Frozen()
+    fit(tmp_path, all_callbacks(dirpath=tmp_path), model, epochs=3, train=data)
+    history = read_history(tmp_path / "history.jsonl")
+    right = int((model(samples[0]).argmax(1) == samples[1]).sum())
+    for row in history.epochs:
+        assert (row.stages["train"].correct.k, row.stages["train"].correct.n) == (right, 300)
+        assert row.values["train/loss"] == pytest.approx(
+            float(F.cross_entropy(model(samples[0]), samples[1])), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize(

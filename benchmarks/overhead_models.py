@@ -21,7 +21,7 @@ class Setting:
     steps: int
     module: Callable[[], LightningModule]
     batch: Callable[[int], tuple]
-    turn: int = 4
+    turn: int = 9
 
     def loader(self, steps: int) -> DataLoader:
         """Batches are made once; loading costs nothing."""
@@ -94,7 +94,7 @@ def mlp(device: str) -> Setting:
         g = _seeded(i)
         return torch.randn(64, 64, generator=g), torch.randint(0, 10, (64,), generator=g)
 
-    return Setting("MLP, 10 layers", 10, 2_048, module, batch, turn=16)
+    return Setting("MLP, 10 layers", 10, 2_048, module, batch, turn=17)
 
 
 def convolution(device: str) -> Setting:

@@ -16,13 +16,15 @@ from lightning_diag.capture import Observation
 from lightning_diag.history import CTCFacts, Sample, StageRecord
 from lightning_diag.metrics.classification import StageMetrics
 from lightning_diag.metrics.memory import SampleMemory
-from lightning_diag.metrics.rows import TRAIN_SCORES, read_every
+from lightning_diag.metrics.rows import TRAIN_SCORES, enough_of, read_every
 
 if TYPE_CHECKING:
-    from lightning_diag.callbacks.step_losses import StepLosses
     from lightning_diag.metrics.ctc import CTCCollector
 
+WHOLE_STEPS = 1_024
+"""Training batches of a run that are all read. Epochs that begin later are read in part where they are long."""
 Reduce = Callable[[Tensor], Tensor]
+Hear: TypeAlias = "Callable[[Tensor], None]"
 Count: TypeAlias = "Callable[[tuple[Tensor, ...], Tensor], bool]"
 """Takes the tensors and the loss of a step (see :data:`lightning_diag.capture.observation.Again`); False when it cannot."""
 
@@ -44,15 +46,25 @@ class StageCollector:
         self.steps = 0
         self.uncounted = 0
         self.partial = False
+        self.every = 1  # training steps of which one is read in this epoch, for as long as they differ in values alone
+        self.passed_over = False  # steps, in any epoch
+        self._in_part = False
+        self._phase = 0
         self.memory = SampleMemory() if stage != "train" else None
         self.metrics = StageMetrics(memory=self.memory, most_scores=TRAIN_SCORES if stage == "train" else None)
         self.ctc: CTCCollector | None = None
         self.with_ctc = with_ctc
         self._batches = math.inf
 
-    def expect_batches(self, batches: float) -> None:
-        """The length of the coming training epoch, infinite where it is not known: of a long one not all is read."""
-        self._batches = batches
+    def expect_batches(self, batches: float, *, before: int = 0) -> None:
+        """Set how much of the coming training epoch is read.
+
+        Args:
+            batches: its length, infinite where it is not known: of a long one not all is read.
+            before: training batches of the run before it.
+        """
+        self._batches, self._in_part, self.every = batches, before >= WHOLE_STEPS, 1
+        self._phase += 1  # a loader that does not shuffle gives the same batches in the same order
         self.metrics.read_every = read_every(batches)
         if self.ctc is not None:
             self.ctc.expect_batches(batches)
@@ -88,18 +100,36 @@ class StageCollector:
             self.uncounted += 1
             self.metrics.add_loss(loss, observation.samples)
 
-    def expecting(self, observation: Observation, losses: StepLosses | None) -> Count | None:
+    def expecting(self, observation: Observation, hear: Hear | None) -> Count | None:
         """A short way to count steps like that of ``observation``, the last one; None where there is none.
 
         Args:
             observation: its ``form`` is known.
-            losses: of the training steps, where the loss of the call is what the steps return.
+            hear: is given the losses, where that of the call is what the steps return; see ``StageMetrics.expecting``.
         """
+        if self._in_part:
+            self.every = self._enough(observation)
         if observation.task == "ctc":
-            return self._expecting_ctc(observation, losses)
+            return self._expecting_ctc(observation, hear)
         if observation.reduction != "mean":
             return None
-        return self.metrics.expecting(observation.form, None if losses is None else losses.extend)
+        return self.metrics.expecting(observation.form, hear)
+
+    def enough_for(self) -> int:
+        """Steps until the next one that is to be read, where one of :attr:`every` is enough."""
+        return -(self.steps + self._phase if self.ctc is None else self.ctc.calls) % self.every
+
+    def pass_over(self) -> None:
+        """A step of which only the loss is known."""
+        self.steps += 1
+        self.passed_over = True
+        if self.ctc is not None:
+            self.ctc.pass_over()
+
+    def _enough(self, observation: Observation) -> int:
+        if observation.task == "ctc":
+            return 1 if self.ctc is None or self.ctc.metric is None else self.ctc.metric.read_every
+        return enough_of(self._batches, observation.samples, self.classes or 0)
 
     @property
     def complete(self) -> bool:
@@ -169,14 +199,19 @@ class StageCollector:
 
     @property
     def share_read(self) -> str | None:
-        """A sentence on how many positions were read; None when all were."""
+        """A sentence on how many positions or batches were read; None when all were."""
         metrics = self.metrics
-        if metrics.stride == 1:
-            return None
-        return (
-            f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a batch "
-            f"has more than {TRAIN_SCORES:,} scores. Validation counts all."
-        )
+        if metrics.stride > 1:
+            return (
+                f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a "
+                f"batch has more than {TRAIN_SCORES:,} scores. Validation counts all."
+            )
+        if self.passed_over and self.ctc is None:
+            return (
+                f"In epochs that began after {WHOLE_STEPS:,} training batches, training accuracy rests on one batch in "
+                f"{self.every}, evenly spaced; the training loss is that of all. Validation counts all."
+            )
+        return None
 
     def ctc_facts(self) -> CTCFacts | None:
         """What the CTC calls had in common."""
@@ -244,21 +279,21 @@ class StageCollector:
         for check in found:
             warn(f"lightning_diag, {self.stage} step {self.steps}: {check.sentence}")
 
-    def _expecting_ctc(self, observation: Observation, losses: StepLosses | None) -> Count | None:
+    def _expecting_ctc(self, observation: Observation, hear: Hear | None) -> Count | None:
         """Calls whose arguments have been checked."""
         metric = None if self.ctc is None or not self.ctc.checks.done else self.ctc.metric
-        if self.with_ctc and metric is None:
+        keep, reduction = self.metrics.keeping(hear), observation.reduction
+        if keep is None or (self.with_ctc and metric is None):
             return None
-        metrics, reduction = self.metrics, observation.reduction
 
         def count(tensors: tuple[Tensor, ...], loss: Tensor) -> bool:
             log_probs, targets, frames, tokens = tensors
             lines = log_probs.shape[1] if log_probs.dim() == 3 else 1
             if metric is not None:
                 metric.accumulate(log_probs, targets, frames, tokens, loss)
-            metrics.add_loss(loss if losses is not None else _mean_loss(loss, reduction, lines), lines)
-            if losses is not None:
-                losses.add(loss)
+            mean = loss if hear is not None else _mean_loss(loss, reduction, lines)
+            if mean is not None:
+                keep(mean, lines)
             return True
 
         return count

@@ -142,6 +142,8 @@ class Observer(Callback):
         if self.run is not None:
             self.run.turn += 1
             self.run.rest = 0
+            if self.run.again is not None:
+                self.run.again.left = 0
         self._bind_step_hooks()
 
     def _bind_step_hooks(self) -> None:

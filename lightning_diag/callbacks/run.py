@@ -73,6 +73,13 @@ class Run:
         return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.processed) - self.began
 
     @property
+    def batches_left(self) -> float:
+        """Training batches of the epoch after the one at hand; infinite where its length is not known."""
+        return float(self.trainer.num_training_batches) - int(
+            self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        )
+
+    @property
     def epoch(self) -> int:
         """The Trainer's current epoch."""
         return int(self.trainer.current_epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -95,10 +95,29 @@ class Observation:
         return self.target.shape[0] if self.target.dim() and not alone else 1
 
 
-Again: TypeAlias = "Callable[[tuple[Tensor, ...], Tensor, object, bool], bool]"
-"""Takes ((predictions, target), loss, what the step returned, whether that is the loss) of a step that differs from the one
-before in values alone; False sends it, and those after it, the long way. For CTC the lengths of frames and tokens follow the
-target. All tensors are detached."""
+class Again(Protocol):
+    """Takes training steps that differ from the one before in values alone.
+
+    Attributes:
+        left: training batches that are to be passed over before the next one is read.
+    """
+
+    left: int
+
+    def read(self, tensors: tuple[Tensor, ...], loss: Tensor, result: object, *, returned: bool) -> bool:
+        """Take a step; False sends it, and those after it, the long way.
+
+        Args:
+            tensors: predictions and target, for CTC also the lengths of frames and tokens, detached.
+            loss: of the call, detached.
+            result: what the step returned.
+            returned: whether that is the loss.
+        """
+
+    def pass_over(self, result: object) -> None:
+        """Take what a step returned of which nothing else was looked at."""
+
+
 Consumer: TypeAlias = "Callable[[str, Observation | None, object, object, int | None], Again | None]"
 
 

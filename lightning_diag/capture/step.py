@@ -18,7 +18,7 @@ from lightning_diag.capture.observation import Again, Consumer, Observation
 from lightning_diag.capture.plans import Evidence
 from lightning_diag.capture.recording import Recording
 from lightning_diag.capture.stage import Stage
-from lightning_diag.capture.wrapping import StepWrapper, is_compiled
+from lightning_diag.capture.wrapping import OBSERVED, RESULT, UNSEEN, StepWrapper, is_compiled
 from lightning_diag.history import CaptureFacts
 
 STEPS = ("training_step", "validation_step", "test_step")
@@ -140,31 +140,36 @@ class StepCapture:
         """Names of the stages seen so far, e.g. ``("val", "train", "val:1")``."""
         return tuple(self._stages)
 
-    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Before the step: start recording. False when this step is not observed (or runs inside another)."""
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Before the step: start recording. Unseen when this step is not observed (or runs inside another)."""
         if self._undo:
-            return False
-        if self._position is not None and name == "training_step" and not self._begin_training(args, kwargs):
-            return False
+            return UNSEEN
+        if self._position is not None and name == "training_step":
+            how = self._begin_training(args, kwargs)
+            if how != OBSERVED:
+                return how
         state = self._stage
         if state is None:
-            return False
+            return UNSEEN
         try:
             self._recording.arm(state, self._leaves)
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(state, fault)
             self.leave(done=False)
-            return False
-        return True
+            return UNSEEN
+        return OBSERVED
 
-    def _begin_training(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def _begin_training(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """Begin the batch that the Trainer is at, unless it was observed, or the user's own code calls the step."""
         assert self._position is not None
         caller = self.module.__dict__.get("_current_fx_name", "training_step")  # set by Lightning around each hook
         at = self._position()
         if caller != "training_step" or at == self._at:
-            return False
+            return UNSEEN
         self._at = at
+        if self._again is not None and self._again.left:
+            self._again.left -= 1
+            return RESULT
         args = args or tuple(kwargs.values())
         index = args[1] if len(args) > 1 and isinstance(args[1], int) else None
         if self._again is None:
@@ -173,7 +178,7 @@ class StepCapture:
         else:  # nothing is read out of the batch of a steady step
             self._given = args[0] if self._takes_batch else None
             self._stage, self._where = self._stages["train"], (index, 0)
-        return True
+        return OBSERVED
 
     def leave(self, *, done: bool = True) -> None:
         """After the step: stop recording; drop everything of a step that raised."""
@@ -189,6 +194,7 @@ class StepCapture:
         """Choose the pair of the step that just ran; a second run of the step for one batch is not read again."""
         state, self._stage = self._stage, None
         if state is None:
+            self._pass_over(result)
             return
         if self._again is not None and state.name == "train" and self._repeated(state, result):
             return
@@ -212,13 +218,22 @@ class StepCapture:
         except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
             self._note(state, fault)
 
+    def _pass_over(self, result: object) -> None:
+        try:
+            if self._again is not None:
+                self._again.pass_over(result)
+        except Exception as fault:  # noqa: BLE001 an observer's error must not reach the user's step
+            self._again = None
+            self._note(self._stages["train"], fault)
+
     def _repeated(self, state: Stage, result: object) -> bool:
         """Hand over a training step like the one before; False when it is not, or nobody takes it this way."""
         calls, steady, again = self._log.calls, state.steady, self._again
         try:
             if again is not None and steady is not None and len(calls) == 1 and steady.matches(calls[0]):
                 call = calls[0]
-                if again(steady.tensors(call), call.result.detach(), result, steady.returned(call, result)):
+                returned = steady.returned(call, result)
+                if again.read(steady.tensors(call), call.result.detach(), result, returned=returned):
                     state.count_repeat()
                     self._log.clear()
                     self._given = None

@@ -51,17 +51,21 @@ class StandIn:
             self._owner.__dict__[self.__name__] = self._own
 
 
+UNSEEN, RESULT, OBSERVED = range(3)
+"""How a step runs: unobserved, with a look at what it returned, or with listeners."""
+
+
 class Around(Protocol):
     """What is done around a step. None of these may raise."""
 
-    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Before the step ``name`` is called with ``args`` and ``kwargs``; False lets it run unobserved."""
+    def enter(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        """Before the step ``name`` is called with ``args`` and ``kwargs``: how it runs."""
 
     def leave(self, *, done: bool) -> None:
-        """Right after the step; ``done`` is False when it raised."""
+        """Right after an observed step; ``done`` is False when it raised."""
 
     def digest(self, result: object) -> None:
-        """After a step that returned ``result``."""
+        """After a step that returned ``result`` and did not run unseen."""
 
 
 class StepWrapper(StandIn):
@@ -78,17 +82,17 @@ class StepWrapper(StandIn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the user's step, observed or not; its result and its exceptions are its own."""
         self.remove()
-        observed = self._around.enter(self.__name__, args, kwargs)
+        how = self._around.enter(self.__name__, args, kwargs)
         done = False
         try:
             result = self.original(*args, **kwargs)
             done = True
         finally:
-            if observed:
+            if how == OBSERVED:
                 self._around.leave(done=done)
             if self.fits:
                 self.install()
-        if observed:
+        if how:
             self._around.digest(result)
         return result
 

@@ -181,6 +181,17 @@ class StageMetrics(SummedMetric):
         """
         return self._held.expecting(form, hear, self.flush)
 
+    def keeping(self, hear: Callable[[Tensor], None] | None) -> Callable[[Tensor, float | None], None] | None:
+        """A short way to keep mean losses of batches of which nothing else is counted; None before the first loss.
+
+        Args:
+            hear: as in :meth:`expecting`.
+
+        Returns:
+            A function of (loss, what it is the mean over, or None: as many as last time), to be used until :meth:`reset`.
+        """
+        return self._held.keeping(hear)
+
     def _step_done(self) -> None:
         self.__dict__["_update_count"] += 1
         if self._held.due:

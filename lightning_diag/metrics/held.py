@@ -119,20 +119,36 @@ class Held:
         if form is None or form is not wanted or rows is None or losses is None:
             return None
         weight, samples = self.weight, rows.whole[1].shape[1]
-        self._tell()
-        self.hear = hear
+        self._hear(hear)
 
         def copy(tensors: tuple[Tensor, ...], loss: Tensor) -> bool:
             if self.form is not form:
                 return False
-            if rows.full or losses.full:
+            if rows.full:
                 flush()
+            elif losses.full:
+                self.pack_losses()
             torch._foreach_copy_((*rows.next(), *losses.next()), (*tensors, loss))
             weights.append(weight)
             self.samples += samples
             return True
 
         return copy
+
+    def keeping(self, hear: Callable[[Tensor], None] | None) -> Callable[[Tensor, float | None], None] | None:
+        """A function that copies the loss () of a step, see ``StageMetrics.keeping``; None before the first loss."""
+        losses, weights = self.losses, self.weights
+        if losses is None:
+            return None
+        self._hear(hear)
+
+        def keep(loss: Tensor, weight: float | None) -> None:
+            if losses.full:
+                self.pack_losses()
+            torch._foreach_copy_(losses.next(), (loss.reshape(()) if loss.dim() else loss,))
+            weights.append(self.weight if weight is None else weight)
+
+        return keep
 
     def take(self) -> tuple[Tensor, Tensor, Spec, Tensor | None]:
         """The held batches as one, to be counted before the next one comes; the store is empty afterwards."""
@@ -163,6 +179,10 @@ class Held:
         weights = torch.tensor(self.weights, dtype=torch.float32).to(losses.device, non_blocking=True)
         self.chunks.append((self.weights[0] if same else weights, losses))
         self.weights.clear()
+
+    def _hear(self, hear: Callable[[Tensor], None] | None) -> None:
+        self._tell()
+        self.hear = hear
 
     def _tell(self) -> None:
         """Let the losses be heard that came the short way since the last time."""

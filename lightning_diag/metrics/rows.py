@@ -6,6 +6,7 @@ synchronisation, no copy of large scores.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -124,6 +125,19 @@ millisecond, however few of its positions are read, when its scores are not in t
 def read_every(batches: float) -> int:
     """Batches of which one is read where a batch has more than :data:`TRAIN_SCORES`, in an epoch of ``batches``."""
     return max(1, int(min(batches / READ_STEPS, MOST_SKIPPED)))
+
+
+ENOUGH_SAMPLES, ENOUGH_OF_EACH, MOST_PASSED_OVER = 4_096, 16, 4
+"""Samples of an epoch at least, and for each class, that are read where not all are, and batches of which one is, at most. Half
+of 4,096 samples is known to within 1.5 points (95 %), closer than the few hundred validation samples that it is compared with."""
+
+
+def enough_of(batches: float, samples: int, classes: int) -> int:
+    """Training batches of ``samples`` each of which one is enough, in an epoch of ``batches``; 1 where its length is not known."""
+    if math.isinf(batches):
+        return 1
+    share = batches * samples / max(ENOUGH_SAMPLES, ENOUGH_OF_EACH * classes)
+    return max(1, min(MOST_PASSED_OVER, int(share)))
 
 
 def thinned(scores: Tensor, target: Tensor, spec: Spec, most: int, turn: int) -> tuple[Tensor, Tensor, int]:

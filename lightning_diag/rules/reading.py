@@ -12,7 +12,7 @@ from statistics import median
 
 from lightning_diag import statistics
 from lightning_diag.findings import Evidence
-from lightning_diag.history import ClassRows, Count, PretrainFacts, RunHistory, Series
+from lightning_diag.history import ClassRows, Count, PretrainFacts, RunHistory, Series, StageRecord
 from lightning_diag.rules.labels import entropy, labels_by_chance, recall_of_labels, trivial_label_loss
 from lightning_diag.words import number, percent
 
@@ -79,11 +79,16 @@ def class_counts(history: RunHistory, stage: str) -> tuple[int, ...]:
     known = data.train.drawn_counts or data.train.class_counts if stage == "train" else data.val.class_counts
     if known:
         return known
-    record = history.last_stage(stage)
+    record = fullest_stage(history, stage)
     if record is None or not record.classes:
         return ()
     index, support, *_ = record.classes.columns()
     return tuple(count for _, count in sorted(zip(index, support, strict=True), key=lambda pair: pair[0]))
+
+
+def fullest_stage(history: RunHistory, stage: str) -> StageRecord | None:
+    """The evaluation of ``stage`` that counted most; of long training epochs only the first are counted whole."""
+    return max((record for _, record in reversed(history.stage(stage))), key=lambda record: record.n, default=None)
 
 
 def trivial_loss(history: RunHistory) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_diag.history import RunHistory
-from lightning_diag.rules.reading import class_counts, classes
+from lightning_diag.rules.reading import class_counts, classes, fullest_stage
 
 
 def shown(history: RunHistory) -> tuple[float, str] | None:
@@ -26,5 +26,5 @@ def shown(history: RunHistory) -> tuple[float, str] | None:
 
 def _positions(history: RunHistory, size: int) -> float | None:
     """Positions per sample, from an epoch of training that was counted."""
-    record = history.last_stage("train")
-    return record.n / size if record else None
+    record = fullest_stage(history, "train")
+    return record.n / size if record and record.n else None

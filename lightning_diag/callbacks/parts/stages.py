@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightning_diag.callbacks.carried import stage_state, take_up_stage
 from lightning_diag.callbacks.collector import StageCollector
@@ -15,6 +14,7 @@ from lightning_diag.callbacks.loaders import first_loader, loaders, padding, pla
 from lightning_diag.callbacks.parts.stage_facts import record_facts, tell_faults
 from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
+from lightning_diag.callbacks.short_way import ShortWay, returned_loss
 from lightning_diag.callbacks.standing import is_best
 from lightning_diag.callbacks.step_losses import StepLosses
 from lightning_diag.capture import StepCapture
@@ -55,7 +55,7 @@ class StagePart(Part):
     def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> None:
         """Count what the step computed."""
         seen = run.observation
-        loss = seen.loss if seen is not None and seen.returned else _returned_loss(result)
+        loss = seen.loss if seen is not None and seen.returned else returned_loss(result)
         if stage == "train" and loss is not None:
             self.losses.add(loss)
         self._collector(run, stage).observe(seen, batch, loss)
@@ -66,22 +66,18 @@ class StagePart(Part):
 
     def _again(self, run: Run, seen: Observation) -> Again | None:
         """Count training steps like the last one with nothing in between."""
-        collector, losses, turn, returned = self.collectors["train"], self.losses, run.turn, seen.returned
-        count = collector.expecting(seen, losses if returned else None)
+        collector, hear = self.collectors["train"], self.losses.extend if seen.returned else None
+        count = collector.expecting(seen, hear)
         if count is None:
             return None
-
-        def again(tensors: tuple[Tensor, ...], loss: Tensor, result: object, is_returned: bool) -> bool:
-            rest = run.rest
-            if rest == 1 or run.turn != turn or is_returned is not returned or not count(tensors, loss):
-                return False
-            run.rest = rest and rest - 1
-            collector.steps += 1
-            if not returned and (step_loss := _returned_loss(result)) is not None:
-                losses.add(step_loss)
-            return True
-
-        return again
+        return ShortWay(
+            run,
+            collector,
+            self.losses,
+            returned=seen.returned,
+            count=count,
+            keep=collector.metrics.keeping(hear),
+        )
 
     def train_start(self, run: Run) -> None:
         """All ranks make the same collective calls, so each has every collector, also without a batch."""
@@ -97,7 +93,8 @@ class StagePart(Part):
         found = loaders(run.trainer.train_dataloader)
         train = self._collector(run, "train")
         train.metrics.padding = padding(found[0]) if len(found) == 1 else None
-        train.expect_batches(run.trainer.num_training_batches)
+        before = run.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        train.expect_batches(run.trainer.num_training_batches, before=before)
         for stage in self._validations(run) if run.late else ():
             self.collectors[stage].reset()
 
@@ -244,14 +241,6 @@ def _val(index: int) -> str:
 
 def _loader(stage: str) -> int:
     return int(stage.partition(":")[2] or 0)
-
-
-def _returned_loss(result: Any) -> Tensor | None:
-    """A copy of the loss that a step returned; None where it returned none."""
-    loss = result.get("loss") if isinstance(result, dict) else result
-    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point():
-        return loss.detach().clone()
-    return None
 
 
 def _is_complete(trainer: Any, stage: str) -> bool:

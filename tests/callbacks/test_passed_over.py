@@ -113,7 +113,7 @@ def test_an_epoch_without_a_length_is_read_whole(tmp_path, soon):
 
 def test_how_many_are_enough():
     assert rows.enough_of(2_048, 64, 10) == 4
-    assert rows.enough_of(200, 64, 10) == 3
+    assert rows.enough_of(100, 64, 10) == 3
     assert rows.enough_of(200, 64, 800) == 1  # 16 of each class
-    assert rows.enough_of(100, 32, 10) == 1
+    assert rows.enough_of(100, 40, 10) == 1
     assert rows.enough_of(float("inf"), 32, 10) == 1

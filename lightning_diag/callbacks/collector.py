@@ -21,12 +21,12 @@ from lightning_diag.metrics.rows import TRAIN_SCORES, enough_of, read_every
 if TYPE_CHECKING:
     from lightning_diag.metrics.ctc import CTCCollector
 
-WHOLE_STEPS = 1_024
-"""Training batches of a run that are all read. Epochs that begin later are read in part where they are long."""
 Reduce = Callable[[Tensor], Tensor]
 Hear: TypeAlias = "Callable[[Tensor], None]"
 Count: TypeAlias = "Callable[[tuple[Tensor, ...], Tensor], bool]"
-"""Takes the tensors and the loss of a step (see :data:`lightning_diag.capture.observation.Again`); False when it cannot."""
+"""Takes the tensors and the loss of a step (see :class:`lightning_diag.capture.observation.Again`); False when it cannot."""
+Keep: TypeAlias = "Callable[[Tensor, float | None], None]"
+"""Takes the loss of a step alone, see ``StageMetrics.keeping``."""
 
 
 class StageCollector:
@@ -61,9 +61,9 @@ class StageCollector:
 
         Args:
             batches: its length, infinite where it is not known: of a long one not all is read.
-            before: training batches of the run before it.
+            before: training batches of the run before it; the first epoch is read whole.
         """
-        self._batches, self._in_part, self.every = batches, before >= WHOLE_STEPS, 1
+        self._batches, self._in_part, self.every = batches, before >= batches, 1
         self._phase += 1  # a loader that does not shuffle gives the same batches in the same order
         self.metrics.read_every = read_every(batches)
         if self.ctc is not None:
@@ -100,11 +100,11 @@ class StageCollector:
             self.uncounted += 1
             self.metrics.add_loss(loss, observation.samples)
 
-    def expecting(self, observation: Observation, hear: Hear | None) -> Count | None:
-        """A short way to count steps like that of ``observation``, the last one; None where there is none.
+    def expecting(self, observation: Observation, hear: Hear | None) -> tuple[Count, Keep] | None:
+        """Short ways to count steps like that of ``observation``, or to keep their loss alone; None where there are none.
 
         Args:
-            observation: its ``form`` is known.
+            observation: of the last step; its ``form`` is known.
             hear: is given the losses, where that of the call is what the steps return; see ``StageMetrics.expecting``.
         """
         if self._in_part:
@@ -113,7 +113,8 @@ class StageCollector:
             return self._expecting_ctc(observation, hear)
         if observation.reduction != "mean":
             return None
-        return self.metrics.expecting(observation.form, hear)
+        count, keep = self.metrics.expecting(observation.form, hear), self.metrics.keeping(hear)
+        return None if count is None or keep is None else (count, keep)
 
     def enough_for(self) -> int:
         """Steps until the next one that is to be read, where one of :attr:`every` is enough."""
@@ -127,8 +128,9 @@ class StageCollector:
             self.ctc.pass_over()
 
     def _enough(self, observation: Observation) -> int:
-        if observation.task == "ctc":
-            return 1 if self.ctc is None or self.ctc.metric is None else self.ctc.metric.read_every
+        if observation.task == "ctc":  # its loss has to be known of each step
+            metric = None if self.ctc is None or not observation.returned else self.ctc.metric
+            return 1 if metric is None else metric.read_every
         return enough_of(self._batches, observation.samples, self.classes or 0)
 
     @property
@@ -182,7 +184,7 @@ class StageCollector:
         self._result = self.metrics.result()
         found = {f"{self.stage}/{name}": value for name, value in self._result.values().items()}
         if self.ctc is not None:
-            found.update(self.ctc.epoch_end())
+            found.update(self.ctc.epoch_end(loss=self._result.loss, bad_steps=self._result.loss_bad))
         return found
 
     def record(self, *, complete: bool) -> StageRecord:
@@ -208,8 +210,8 @@ class StageCollector:
             )
         if self.passed_over and self.ctc is None:
             return (
-                f"In epochs that began after {WHOLE_STEPS:,} training batches, training accuracy rests on one batch in "
-                f"{self.every}, evenly spaced; the training loss is that of all. Validation counts all."
+                f"After the first epoch, training accuracy rests on one batch in {self.every}, evenly spaced; the training loss "
+                "is that of all. Validation counts all."
             )
         return None
 
@@ -266,6 +268,7 @@ class StageCollector:
         frames, tokens = observation.input_lengths, observation.target_lengths
         if frames is None or tokens is None:
             return
+        told = observation.returned and loss is not None
         found = ctc.observe(
             observation.preds,
             observation.target,
@@ -275,14 +278,25 @@ class StageCollector:
             zero_infinity=observation.zero_infinity,
             loss=observation.loss,
             reduction=observation.reduction,
+            told=told,
         )
+        if loss is not None and told and ctc.metric is not None:
+            ctc.metric.hear(loss.reshape(1).float())
         for check in found:
             warn(f"lightning_diag, {self.stage} step {self.steps}: {check.sentence}")
 
-    def _expecting_ctc(self, observation: Observation, hear: Hear | None) -> Count | None:
+    def _expecting_ctc(self, observation: Observation, hear: Hear | None) -> tuple[Count, Keep] | None:
         """Calls whose arguments have been checked."""
         metric = None if self.ctc is None or not self.ctc.checks.done else self.ctc.metric
-        keep, reduction = self.metrics.keeping(hear), observation.reduction
+        reduction = observation.reduction
+
+        def told(losses: Tensor) -> None:
+            if hear is not None:
+                hear(losses)
+            if metric is not None:
+                metric.hear(losses)
+
+        keep = self.metrics.keeping(None if hear is None else told)
         if keep is None or (self.with_ctc and metric is None):
             return None
 
@@ -296,7 +310,7 @@ class StageCollector:
                 keep(mean, lines)
             return True
 
-        return count
+        return count, keep
 
 
 def _mean_loss(loss: Tensor | None, reduction: str, samples: int) -> Tensor | None:

@@ -20,7 +20,7 @@ class ShortWay:
     Args:
         run: the fit. collector: of training. losses: of the training steps.
         returned: whether the steps return just the loss of the call that is read.
-        count: see ``StageCollector.expecting``. keep: see ``StageMetrics.keeping``; used where the steps return that loss.
+        count, keep: see ``StageCollector.expecting``.
     """
 
     __slots__ = ("_collector", "_count", "_keep", "_losses", "_returned", "_run", "_turn", "left")
@@ -33,7 +33,7 @@ class ShortWay:
         *,
         returned: bool,
         count: Callable[[tuple[Tensor, ...], Tensor], bool],
-        keep: Callable[[Tensor, float | None], None] | None,
+        keep: Callable[[Tensor, float | None], None],
     ) -> None:
         self.left = 0
         self._run, self._collector, self._losses = run, collector, losses
@@ -61,7 +61,7 @@ class ShortWay:
         loss = returned_loss(result)
         if loss is None:
             return
-        if self._returned and self._keep is not None:
+        if self._returned:
             self._keep(loss, None)
         else:
             self._losses.add(loss)

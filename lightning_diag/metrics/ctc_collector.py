@@ -77,7 +77,7 @@ class CTCCollector:
         self._per_token = False
         self._fresh: dict[str, int] = {}
         self._tokens: list[list[int]] = []
-        self._settled = False
+        self._settled = self._passed_over = False
 
     def observe(
         self,
@@ -90,8 +90,9 @@ class CTCCollector:
         zero_infinity: bool = False,
         loss: Tensor | None = None,
         reduction: str = "mean",
+        told: bool = False,
     ) -> tuple[Check, ...]:
-        """Take in one loss call (its arguments as given to the loss, and what it returned).
+        """Take in one loss call (its arguments as given to the loss, and what it returned); see :meth:`CTCSignals.update`.
 
         Returns:
             New answers of the call checks; only the first calls can have any.
@@ -100,7 +101,15 @@ class CTCCollector:
             self.metric = self._new_metric(log_probs, blank)
         self._zero_infinity, self._per_token = zero_infinity, reduction == "sum"
         self.metric.update(
-            log_probs, targets, input_lengths, target_lengths, blank, zero_infinity, loss=loss, reduction=reduction
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            blank,
+            zero_infinity,
+            loss=loss,
+            reduction=reduction,
+            told=told,
         )
         if self.checks.done:
             return ()
@@ -127,7 +136,8 @@ class CTCCollector:
         return 0 if self.metric is None else self.metric.waiting.calls
 
     def pass_over(self) -> None:
-        """A call of which nothing is known: the next one is read when it would have been."""
+        """A call of which only the loss is known: the next one is read when it would have been."""
+        self._passed_over = True
         if self.metric is not None:
             self.metric.waiting.calls += 1
 
@@ -145,8 +155,12 @@ class CTCCollector:
         self._find_trivial(self.metric)
         self._lines = list(self.metric.spill())[-MOST_LINES:]
 
-    def epoch_end(self) -> dict[str, float]:
+    def epoch_end(self, *, loss: float = math.nan, bad_steps: int = 0) -> dict[str, float]:
         """Close the evaluation: values by their full name (``ctc/train/blank_share``); empty when nothing was observed.
+
+        Args:
+            loss: mean loss of all steps; it stands for that of the calls where some were passed over. NaN: none was finite.
+            bad_steps: how many of them had a loss that was not finite.
 
         In a distributed run every process must call it, also one that observed nothing after the first epoch.
         """
@@ -155,6 +169,10 @@ class CTCCollector:
         self.settle()
         values = self.metric.compute()
         self._take_totals(self.metric)
+        if self._passed_over:
+            values["nonfinite_losses"] = float(bad_steps)
+            if math.isfinite(loss):  # a line without a path counts as zero in it
+                values["loss_per_token"] = loss / max(1.0 - values.get("infeasible_share", 0.0), 1e-9)
         values.update(self._loss_values(self.metric, values))
         if self._text is not None and self._lines:
             values["wer"], values["cer"] = text_errors(self._lines, self._text)
@@ -187,7 +205,7 @@ class CTCCollector:
 
     def reset(self) -> None:
         """Forget this evaluation; the losses of the last steps, the trivial loss and the checks stay."""
-        self._settled = False
+        self._settled = self._passed_over = False
         if self.metric is not None:
             self.metric.reset()
 

@@ -93,7 +93,7 @@ class CTCSignals(FlushedMetric):
     def _forget(self) -> None:
         """Drop decoded lines and the counters of this evaluation."""
         self.kept = KeptLines(self.keep_lines)
-        self.waiting = Waiting(how=(self.blank, False, "mean", False))
+        self.waiting = Waiting(how=(self.blank, False, "mean", False, False))
 
     def reset(self) -> None:
         """Start a new evaluation."""
@@ -110,6 +110,7 @@ class CTCSignals(FlushedMetric):
         zero_infinity: bool = False,
         loss: Tensor | None = None,
         reduction: str = "mean",
+        told: bool = False,
     ) -> None:
         """Count one loss call.
 
@@ -122,8 +123,9 @@ class CTCSignals(FlushedMetric):
             zero_infinity: as given to the loss.
             loss: what the loss call returned; without it the loss is computed again for the lines that are read.
             reduction: ``mean``, ``sum`` or ``none``, of ``loss``.
+            told: whether :meth:`hear` is told the loss, so that it is not taken for :attr:`recent` here.
         """
-        how = (self.blank if blank is None else blank, zero_infinity, reduction, loss is None)
+        how = (self.blank if blank is None else blank, zero_infinity, reduction, loss is None, told)
         if how != self.waiting.how:
             self.flush()
             self.waiting.how = how
@@ -146,6 +148,10 @@ class CTCSignals(FlushedMetric):
             self.flush()
         return raw.lines
 
+    def hear(self, losses: Tensor) -> None:
+        """Take losses per token of single steps (k,), in their order, also of steps whose calls are not counted."""
+        self.recent = torch.cat((self.recent.to(losses.device), losses))[-RECENT_STEPS:]
+
     @torch.no_grad()
     def flush(self) -> None:
         """Count the targets and losses of the steps that are held: many small operations, so once for several steps."""
@@ -164,25 +170,24 @@ class CTCSignals(FlushedMetric):
             return
         joint = padded_targets(calls, self.counts.device)
         impossible = infeasible(joint)
-        blank, zero_infinity, reduction, _ = waiting.how
+        blank, zero_infinity, reduction, _, told = waiting.how
         self._add(**target_counts(joint, impossible, blank, self.num_classes))
         if losses:
             lines = [call.lines for call in calls]
-            self._count_losses(
-                step_losses(losses, lines, joint, impossible, reduction=reduction, hidden=zero_infinity), recent=True
-            )
+            steps = step_losses(losses, lines, joint, impossible, reduction=reduction, hidden=zero_infinity)
+            self._count_losses(steps)
+            if not told:
+                self.hear(steps.per_token)
 
-    def _count_losses(self, steps: StepLosses, *, recent: bool) -> None:
+    def _count_losses(self, steps: StepLosses) -> None:
         """Add the finite losses, count the others."""
         finite = torch.isfinite(steps.totals)
         self.reals[0] += torch.where(finite, steps.totals, 0.0).sum()
         self._add(loss_weight=torch.where(finite, steps.weights, 0).sum(), nonfinite_losses=(~finite).sum())
-        if recent:
-            self.recent = torch.cat((self.recent.to(finite.device), steps.per_token))[-RECENT_STEPS:]
 
     def read_some(self, scores: Tensor, raw: RawCall, *, again: bool) -> None:
         """Read some lines of a step, others each time."""
-        blank, zero_infinity, _, _ = self.waiting.how
+        blank, zero_infinity, *_ = self.waiting.how
         step = 1 if self.most_lines is None else max(1, -(-raw.lines // self.most_lines))
         start = (self.waiting.calls // self.read_every) % max(1, min(step, raw.lines))
         if raw.targets.dim() == 2:
@@ -232,10 +237,9 @@ class CTCSignals(FlushedMetric):
         self.reals[2] += entropy
         self._add(**frames)
         if again:
-            found = step_losses(
-                [losses_again(call)], [call.lines], call, infeasible(call), reduction="none", hidden=True
+            self._count_losses(
+                step_losses([losses_again(call)], [call.lines], call, infeasible(call), reduction="none", hidden=True)
             )
-            self._count_losses(found, recent=False)
         self.kept.add(self.waiting.lines + start, step, torch.where(emitting, path, NOTHING).T, call)
 
     def _count_tokens(self, row: int, values: Tensor, counted: Tensor) -> None:

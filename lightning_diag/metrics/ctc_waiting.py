@@ -17,13 +17,14 @@ class Waiting:
     """What waits to be counted; a plain object, because attributes of a module are slow to set.
 
     Attributes:
-        how: blank, ``zero_infinity`` and reduction of the calls, and whether they came without a loss.
+        how: blank, ``zero_infinity`` and reduction of the calls, whether they came without a loss, and whether the losses of
+            single steps are told apart from the calls.
         calls, lines: seen in this evaluation.
         raw: calls that are held, with copies of their tensors; losses: what they returned, copied.
         noted: sums that are known on the host.
     """
 
-    how: tuple[int, bool, str, bool]
+    how: tuple[int, bool, str, bool, bool]
     calls: int = 0
     lines: int = 0
     raw: list[RawCall] = field(default_factory=list)

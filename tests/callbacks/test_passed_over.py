@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from toys import Toy, blobs, fit, loader, trainer
 
 from lightning_diag import all_callbacks
-from lightning_diag.callbacks import collector
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.metrics import rows
 from lightning_diag.store import read_history
@@ -18,8 +17,7 @@ BATCHES, LAST, SAMPLES = 81, 3, 803
 
 @pytest.fixture
 def soon(monkeypatch):
-    """In part from the second epoch on, in epochs of that few samples."""
-    monkeypatch.setattr(collector, "WHOLE_STEPS", BATCHES)
+    """In part in epochs of that few samples."""
     monkeypatch.setattr(rows, "ENOUGH_SAMPLES", 200)
 
 
@@ -70,7 +68,6 @@ def test_one_step_in_four_is_read_and_the_loss_is_that_of_all(tmp_path, soon, mo
 @pytest.mark.parametrize("module", [Toy, Plus, Skips])
 def test_the_run_and_what_is_not_counted_are_the_same(tmp_path, monkeypatch, module: type[LightningModule], options):
     whole, model = record(tmp_path, "whole", module, **options)
-    monkeypatch.setattr(collector, "WHOLE_STEPS", BATCHES)
     monkeypatch.setattr(rows, "ENOUGH_SAMPLES", 200)
     part, same = record(tmp_path, "part", module, **options)
 
@@ -82,23 +79,40 @@ def test_the_run_and_what_is_not_counted_are_the_same(tmp_path, monkeypatch, mod
         assert {k: v for k, v in certain(mine).items() if k in wanted} == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("module", [Lines, LinesAndMore])
-def test_of_ctc_the_same_calls_are_read(tmp_path, monkeypatch, module):
-    whole, _ = record(tmp_path, "whole", module)
-    monkeypatch.setattr(collector, "WHOLE_STEPS", BATCHES)
-    counted = []
-    count = collector.StageCollector.pass_over
-    monkeypatch.setattr(StageCollector, "pass_over", lambda self: counted.append(1) or count(self))
-    part, _ = record(tmp_path, "part", module)
+class Broken(Lines):
+    """Now and then the loss is infinite."""
 
-    assert len(counted) > BATCHES / 2
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) + (0.0 if batch_idx % 11 else torch.inf)
+
+
+@pytest.mark.parametrize("module", [Lines, LinesAndMore, Broken])
+def test_of_ctc_the_same_calls_are_read(tmp_path, monkeypatch, module):
+    passed = []
+    count = StageCollector.pass_over
+    monkeypatch.setattr(StageCollector, "pass_over", lambda self: passed.append(1) or count(self))
+    part, _ = record(tmp_path, "part", module)
+    assert (len(passed) > BATCHES / 2) is (
+        module is Lines
+    )  # the loss of a call that is not what the step returns is wanted
+    monkeypatch.setattr(StageCollector, "_enough", lambda self, observation: 1)
+    whole, _ = record(tmp_path, "whole", module)
+
     for mine, theirs in zip(part.epochs, whole.epochs, strict=True):
-        for name in ("blank_share", "emit_ratio", "entropy", "ter"):
+        for name in (
+            "blank_share",
+            "emit_ratio",
+            "entropy",
+            "ter",
+            "loss_per_token",
+            "loss_fall_50",
+            "nonfinite_losses",
+        ):
             key = f"ctc/train/{name}"
+            assert mine.values.get(key) == pytest.approx(theirs.values.get(key), rel=1e-4), key
+        for key in ("loss/step_max", "train/loss", "loss/nonfinite_steps"):
             assert mine.values.get(key) == pytest.approx(theirs.values.get(key)), key
-        assert mine.values["loss/step_max"] == pytest.approx(theirs.values["loss/step_max"])
-        if module is Lines:
-            assert mine.values["train/loss"] == pytest.approx(theirs.values["train/loss"])
+    assert "ctc/train/loss_fall_50" in part.epochs[-1].values
 
 
 def test_an_epoch_without_a_length_is_read_whole(tmp_path, soon):

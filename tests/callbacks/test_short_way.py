@@ -121,10 +121,11 @@ def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type
     offer = StageCollector.expecting
 
     def watched(self, observation, losses):
-        count = offer(self, observation, losses)
-        return count and (lambda *step: count(*step) and not taken.append(1))
+        count, keep = offer(self, observation, losses) or (None, None)
+        return count and ((lambda *step: count(*step) and not taken.append(1)), keep)
 
     monkeypatch.setattr(StageCollector, "expecting", watched)
+    monkeypatch.setattr(StageCollector, "_enough", lambda self, observation: 1)
     short = record(tmp_path, "short", module, **options)
     monkeypatch.setattr(StageCollector, "expecting", lambda self, observation, losses: None)
     long = record(tmp_path, "long", module, **options)

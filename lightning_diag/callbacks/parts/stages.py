@@ -67,17 +67,11 @@ class StagePart(Part):
     def _again(self, run: Run, seen: Observation) -> Again | None:
         """Count training steps like the last one with nothing in between."""
         collector, hear = self.collectors["train"], self.losses.extend if seen.returned else None
-        count = collector.expecting(seen, hear)
-        if count is None:
+        short = collector.expecting(seen, hear)
+        if short is None:
             return None
-        return ShortWay(
-            run,
-            collector,
-            self.losses,
-            returned=seen.returned,
-            count=count,
-            keep=collector.metrics.keeping(hear),
-        )
+        count, keep = short
+        return ShortWay(run, collector, self.losses, returned=seen.returned, count=count, keep=keep)
 
     def train_start(self, run: Run) -> None:
         """All ranks make the same collective calls, so each has every collector, also without a batch."""

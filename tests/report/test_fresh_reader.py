@@ -248,7 +248,9 @@ def test_reasons_of_several_labels_and_of_tokens_are_the_true_ones():
     tags = reasons(history(series, counts={"val": [(3, 9), (4, 9)]}, rows=rows, task="multilabel", classes=2))
     assert "a sample has several labels, so that samples are not counted by class" in tags.values()
     assert not [reason for reason in tags.values() if "no class labels were captured" in reason]
-    weighed = history(series, task="multilabel", classes=2, train={"class_counts": (9, 8)})
+    bce = CaptureFacts(stage="train", source="loss call binary_cross_entropy_with_logits", task="multilabel")
+    name = {"loss_name": "binary_cross_entropy_with_logits"}
+    weighed = history(series, task="multilabel", classes=2, train={"class_counts": (9, 8)}, capture=(bce,), model=name)
     assert "pos_weight" in reasons(weighed)["LD306"]
     tokens = reasons(history(series, task="dense", classes=2, train={"hashed": 9, "distinct": 9, "repeated": 0}))
     assert not [reason for reason in tokens.values() if "were not looked at" in reason]

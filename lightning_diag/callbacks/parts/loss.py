@@ -12,6 +12,8 @@ from lightning_diag.signals.outputs import OutputWatch
 
 MOST_WEIGHTS = 1_000
 TASKS = ("multiclass", "dense", "binary", "multilabel")
+CALL = "loss call "
+"""Before the name of the loss, in the source of what was read off its call."""
 
 
 class LossPart(Part):
@@ -53,7 +55,7 @@ class LossPart(Part):
         run.recorder.update(
             model=replace(
                 run.recorder.context.model,
-                loss_name=source.removeprefix("loss call "),
+                loss_name=source.removeprefix(CALL) if source.startswith(CALL) else None,
                 loss_weight=_weights(weight),
                 label_smoothing=float(smoothing),
                 outputs_are_probabilities=found.are_probabilities,

@@ -9,6 +9,8 @@ from typing import Literal
 Severity = Literal["info", "warning", "error"]
 Claim = Literal["established", "likely", "not established"]
 SCHEMA_VERSION = 1
+SWITCHED_OFF = " failed and was switched off: "
+"""Between the name of a part of the observer and its error, in the note that it leaves when it fails."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
@@ -115,7 +117,7 @@ class NotChecked:
 
 @dataclass(frozen=True, kw_only=True)
 class Crashed:
-    """A rule that raised; the report is written all the same."""
+    """A rule that raised, or (without a code) a part of the observer that did; the report is written all the same."""
 
     code: str
     name: str

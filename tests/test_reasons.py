@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
-from toys import Toy, fit
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from toys import Toy, fit
 
-from lightning_diag import all_callbacks
+from lightning_diag import GapMonitor, all_callbacks
+from lightning_diag.callbacks.parts.data import DataPart
 from lightning_diag.engine import diagnose
 from lightning_diag.history import CaptureFacts, EpochRecord, RunContext, RunHistory, StageRecord
+from lightning_diag.report import render_json, render_markdown
 from lightning_diag.store import read_history
 from tests.build import history
 
@@ -155,3 +159,30 @@ def test_a_part_that_failed_is_the_reason():
 def test_an_evaluation_without_a_count_is_no_stage_with_counts():
     empty = tuple(EpochRecord(epoch=i, values={"val/loss": 1.0}, stages={"val": StageRecord(n=0)}) for i in range(3))
     assert "LD601" in reasons(RunHistory(context=RunContext(), epochs=empty))
+
+
+def test_a_part_that_failed_is_listed_once_with_its_error():
+    note = "metrics (batch_end) failed and was switched off: ValueError: no | such <b>thing</b>"
+    run = history(SERIES, notes=(note, "something else"))
+    found = diagnose(run)
+    assert [(c.code, c.name) for c in found.crashed] == [("", "metrics (batch_end)")]
+    entry = json.loads(render_json(run, found))["crashed"]
+    assert (entry[0]["name"], entry[0]["error"]) == ("metrics (batch_end)", "ValueError: no | such <b>thing</b>")
+    text = render_markdown(run, found)
+    assert text.count("no \\| such") == 1, "nor in the verdict"
+    below = text[text.index("## Not checked") :]
+    assert below.count("such &lt;b>thing") == 1, "not among the notes again"
+    assert "**Metrics (batch_end) failed:** it measured nothing" in below
+    assert "something else" in below
+
+
+def test_the_note_of_a_live_failure_is_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(DataPart, "interval_end", broken)
+    with pytest.warns(RuntimeWarning, match="failed and was switched off"):
+        fit(tmp_path, [GapMonitor()])
+    content = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert [entry["name"] for entry in content["crashed"]] == ["data (interval_end)"]
+
+
+def broken(*_):
+    raise RuntimeError("on purpose")

@@ -32,6 +32,7 @@ class Target:
         buffers: names in ``state`` that are buffers.
         names: shapes of all parameters and persistent buffers of the root module, for trying the fix.
         module: dotted path of the compared module in the root; empty for the root itself.
+        called: what sentences call the root.
         lightning_module: the root's parts are modules of their own.
         statistics: running statistics of the module by name, to be fetched with the weights.
     """
@@ -40,6 +41,7 @@ class Target:
     buffers: Collection[str] = ()
     names: Mapping[str, tuple[int, ...]]
     module: str = ""
+    called: str = "the module"
     lightning_module: bool = False
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -123,7 +125,7 @@ def facts_of(match: Match, target: Target, *, path: str, file: CheckpointFile, l
         blocks=() if apart else block_shares(comparison),
         head_mismatch=owners(comparison.having("head")),
         new_parts=owners(comparison.having("new")),
-        reason=explain(verdict, comparison, module, untrained=untrained, late=late),
+        reason=explain(verdict, comparison, module or target.called, untrained=untrained, late=late),
         fix=_fix(match, target, file) if verdict in {NOT_LOADED, PARTLY} and not apart else None,
     )
 

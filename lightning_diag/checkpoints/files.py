@@ -72,7 +72,7 @@ def verify_files(
 
 def _targets(file: CheckpointFile, module: str | None) -> list[Target]:
     """Every state dict of the second file that can play the model's part."""
-    found = [_target(c.state, module) for c in candidates_of(file) if not c.joined]
+    found = [_target(c.state, module, Path(file.path).name) for c in candidates_of(file) if not c.joined]
     targets = [target for target in found if target is not None]
     if not targets:
         names = {name for c in candidates_of(file) for name in c.state}
@@ -82,11 +82,11 @@ def _targets(file: CheckpointFile, module: str | None) -> list[Target]:
     return targets
 
 
-def _target(state: State, module: str | None) -> Target | None:
+def _target(state: State, module: str | None, called: str) -> Target | None:
     prefix = f"{module}." if module else ""
     inside = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
     if not inside:
         return None
     buffers = [name for name, tensor in inside.items() if is_statistic(name) or not tensor.is_floating_point()]
     names = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return Target(state=inside, buffers=buffers, names=names, module=module or "")
+    return Target(state=inside, buffers=buffers, names=names, module=module or "", called=called)

@@ -18,7 +18,7 @@ def comparison_table(facts: PretrainFacts, against: str = "") -> str:
     """
     lines = [f"verdict     {facts.verdict}", f"checkpoint  {_source(facts)}"]
     lines += [f"against     {against}"] if against else []
-    lines += [f"module      {facts.module or '(all)'}"]
+    lines += [f"module      {facts.module}"] if facts.module else []
     lines += ["", *_blocks(facts), ""] if facts.blocks else [""]
     lines += [facts.reason]
     if facts.fix:

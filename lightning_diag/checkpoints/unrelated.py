@@ -32,8 +32,8 @@ def explain_unrelated(comparison: Comparison, module: str) -> str:
     held = f" ({shares[0]} and {shares[1]} of the weights)" if pairs else ""
     there = [*(str(row.source) for row in comparison.rows if row.source), *comparison.unused]
     return (
-        f"The two look unrelated: of the {theirs} tensors of the checkpoint and the {ours} of {module or 'the model'} {agree}{held}, "
-        f"and none in value. The checkpoint has {_names(there)}; the model has {_names(row.name for row in comparison.rows)}. "
+        f"The two look unrelated: of the {theirs} tensors of the checkpoint and the {ours} of {module}, {agree}{held}, "
+        f"and none in value. The checkpoint has {_names(there)}; the other side has {_names(row.name for row in comparison.rows)}. "
         "A wrong path looks like this: the checkpoint that belongs to a model has its names, perhaps after a prefix, or its shapes. "
         "Check the paths, and which part of the file and of the model is meant."
     )

@@ -152,13 +152,13 @@ def amount(numel: int) -> str:
 
 
 def explain(verdict: str, comparison: Comparison, module: str, *, untrained: bool | None, late: bool = False) -> str:
-    """One or two sentences with the numbers that a verdict rests on."""
+    """One or two sentences with the numbers that a verdict rests on; ``module`` is what they call the compared weights."""
     if is_unrelated(comparison):
         return explain_unrelated(comparison, module)
     if comparison.expected == 0:
         return "No weight of the two can be compared: other shapes, or the same constants on both sides."
     head = (
-        f"{percent(comparison.equal)} of the {amount(comparison.expected)} weights of {module or 'the module'} equal the "
+        f"{percent(comparison.equal)} of the {amount(comparison.expected)} weights of {module} equal the "
         f"checkpoint ({_numbers(comparison)})"
     )
     parts = [f"{head}{_because(verdict, comparison, late=late)}."]
@@ -245,7 +245,7 @@ def _asides(comparison: Comparison) -> list[str]:
         one = len(owners(new)) == 1
         known = "not in the checkpoint" if comparison.alignment.prefixes else "not found by value"
         known = f"{'is' if one else 'are'} {known}"
-        parts.append(f"{_listed(owners(new))} ({percent(share)} of the module) {known}.")
+        parts.append(f"{_listed(owners(new))} ({percent(share)} of all weights) {known}.")
     moved = [row for row in comparison.having("equal") if row.by_content]
     if wrong := [row for row in comparison.rows if row.misplaced]:
         parts.append(f"{len(wrong)} tensors hold weights of other layers of the checkpoint, out of order.")

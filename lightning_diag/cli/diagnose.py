@@ -44,5 +44,5 @@ def summary(diagnosis: Diagnosis) -> list[str]:
     lines = [diagnosis.verdict]
     lines += [f"  {f.code} {f.severity}: {f.title} ({f.claim})" for f in diagnosis.findings]
     if diagnosis.crashed:
-        lines.append(f"  {len(diagnosis.crashed)} rules failed: {', '.join(c.code for c in diagnosis.crashed)}")
+        lines.append(f"  failed: {', '.join(c.code or c.name for c in diagnosis.crashed)}")
     return lines

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_diag.engine.claims import not_established
+from lightning_diag.engine.failures import failures
 from lightning_diag.engine.needs import missing
 from lightning_diag.engine.ranking import rank
 from lightning_diag.engine.tasks import applies, other_task
@@ -59,7 +60,7 @@ def diagnose(
         not_established=not_established(history),
         clear=clear,
         not_checked=unchecked,
-        crashed=tuple(o for o in outcomes if isinstance(o, Crashed)),
+        crashed=(*failures(history.context.notes), *(o for o in outcomes if isinstance(o, Crashed))),
         thresholds={rule.code: rule.thresholds() for rule in applicable if rule.thresholds()},
     )
 

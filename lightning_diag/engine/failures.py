@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from lightning_diag.findings import Crashed
+from lightning_diag.findings import SWITCHED_OFF, Crashed
 from lightning_diag.history import RunHistory
 
-SWITCHED_OFF = " failed and was switched off: "
-"""Between the name of a part and its error, in the note that the observer leaves."""
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "gradients and weights": ("grad/", "update/", "param/", "optim.gradients_kept"),
     "metrics": ("stage:val", "stage:train", "classes:", "train/", "val/", "ctc"),

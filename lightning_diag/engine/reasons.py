@@ -81,21 +81,23 @@ def usual(need: str) -> str:
 def _of_capture(need: str, history: RunHistory) -> str:
     """The reason where it lies in the kind of task, or in what was read of the steps; empty where it does not."""
     task, stage = history.context.task, _stage(need)
-    if not stage:
+    if not stage or (task != "ctc" and need.startswith("ctc")):
         return ""
     facts = next((f for f in history.context.capture if f.stage == stage), None)
-    if task != "ctc" and need.startswith("ctc"):
-        return ""
-    if need in OF_TRAINING[:2] and task in SEVERAL:
-        return SEVERAL[task]
-    if task in ("regression", "other", "soft", "mixup") and not need.startswith("model.outputs"):
-        return REASONS[task]
-    if need == "model.loss_weight" and task == "ctc":
-        return "a CTC loss has no weights per class"
+    if of_task := _of_task(need, task):
+        return of_task
     if facts is not None and not facts.source:
         why = " (Configuration says why, under “predictions read from”)" if facts.problem else ""
         return UNREAD.format("validation" if stage == "val" else "training") + why
     return _of_loss(need, history, facts) or (NOT_MEASURED if need.startswith("ctc") else "")
+
+
+def _of_task(need: str, task: str | None) -> str:
+    if need in OF_TRAINING[:2] and task in SEVERAL:
+        return SEVERAL[task]
+    if task in ("regression", "other", "soft", "mixup") and not need.startswith("model.outputs"):
+        return REASONS[task]
+    return "a CTC loss has no weights per class" if need == "model.loss_weight" and task == "ctc" else ""
 
 
 NOT_MEASURED = "what was read of the CTC loss and its outputs does not hold it"

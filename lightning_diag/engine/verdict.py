@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning_diag.engine.failures import failures
 from lightning_diag.findings import Clear, Finding, NotChecked
 from lightning_diag.history import CaptureFacts, RunHistory
 from lightning_diag.rules.falls import best
@@ -14,8 +15,6 @@ LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
 HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
 """Where the report says what to do about predictions that were not found."""
-SWITCHED_OFF = "was switched off"
-"""In the note of a part of this library that failed during the run: what it measures is missing from then on."""
 CANNOT_TELL = "cannot tell"
 """Verdict of a comparison with a checkpoint that could not be made."""
 FEW = 10
@@ -93,7 +92,8 @@ def _healthy(
     looked = f"{len(clear)} check{'' if len(clear) == 1 else 's'} found nothing"
     unseen = f", {len(unchecked)} could not be made" if unchecked else ""
     unfound = not_found(history.context.capture)
-    failed = " ".join(f"{capital(note.rstrip('.'))}." for note in history.context.notes if SWITCHED_OFF in note)
+    parts = listed([failure.name for failure in failures(history.context.notes)])
+    failed = f"{capital(parts)} failed and was switched off; the error stands under “Not checked”." if parts else ""
     untold = _untold(history)
     if unfound or failed or untold:
         said = (failed, untold, unfound, unfound and HOW, "Of the rest nothing is wrong")

@@ -49,7 +49,10 @@ class FindingEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleEntry:
-    """A rule that found nothing (``text``: what it saw), could not look (``reason``), or raised (``error``)."""
+    """A rule that found nothing (``text``: what it saw), could not look (``reason``), or raised (``error``).
+
+    What raised may also be a part of the observer, which has a name and no ``id``.
+    """
 
     id: str
     name: str

@@ -143,10 +143,18 @@ def test_the_table_names_both_files_and_says_once_that_nothing_can_be_compared(t
         "verdict     cannot tell",
         f"checkpoint  {tmp_path}/stage1.pt",
         "against     other.pt",
-        "module      (all)",
     ]
     assert reason.count("look unrelated") == 1
     assert "No weight of the two" not in reason
+
+
+def test_files_are_called_by_their_names_where_no_module_is(tmp_path):
+    """Two files hold no module: what is compared is the other file."""
+    torch.save(nn.Linear(9, 4).state_dict(), tmp_path / "first.pt")
+    torch.save(nn.Linear(9, 4).state_dict(), tmp_path / "second.pt")
+    facts = verify_files(tmp_path / "first.pt", tmp_path / "second.pt")
+    assert "weights of second.pt equal the checkpoint" in facts.reason
+    assert "\nmodule " not in comparison_table(facts, "second.pt")
 
 
 def two_files(tmp_path, first, second):
@@ -159,7 +167,7 @@ def test_two_networks_that_share_a_head_by_chance_are_called_unrelated_and_no_li
     digits = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).state_dict()
     images = nn.ModuleDict({"conv": nn.Conv2d(16, 32, 3), "norm": nn.BatchNorm2d(32), "fc": nn.Linear(32, 10)})
     facts = two_files(tmp_path, digits, add(images.state_dict(), "backbone."))
-    assert "look unrelated: of the 4 tensors of the checkpoint and the 6 of the model" in facts.reason
+    assert "look unrelated: of the 4 tensors of the checkpoint and the 6 of second.ckpt, 2 agree" in facts.reason
     assert "0.weight" in facts.reason
     assert "backbone.conv.weight" in facts.reason
     assert "wrong path" in facts.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from lightning_diag.findings import SWITCHED_OFF, Crashed
 from lightning_diag.history import CaptureFacts, RunContext, RunHistory
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Bullets, Column, Item, Paragraph, table
@@ -34,7 +35,7 @@ def checked_and_clear(view: View) -> tuple[Block, ...]:
 
 
 def not_checked(view: View) -> tuple[Block, ...]:
-    """Unchecked sicknesses gathered by reason, and rules that crashed."""
+    """Unchecked sicknesses gathered by reason, and what failed: rules, and parts of the observer."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for outcome in view.diagnosis.not_checked:
         reasons[outcome.reason].append(words(outcome.name))
@@ -42,20 +43,26 @@ def not_checked(view: View) -> tuple[Block, ...]:
     remedy = next((facts.remedy for facts in view.history.context.capture if facts.remedy), None)
     if remedy:  # one extractor serves all stages: said once
         items.insert(0, Item(lead="No predictions that can be counted were found:", text=visible(remedy)))
-    items += [
-        Item(
-            lead=f"{c.code} {words(c.name)} failed:", text=f"the rule raised {visible(c.error)[:300]}; please report it"
-        )
-        for c in view.diagnosis.crashed
-    ]
+    items += [Item(lead=f"{_what(c)} failed:", text=_raised(c)) for c in view.diagnosis.crashed]
     return (Bullets(items=tuple(items)),) if items else ()
+
+
+def _what(crashed: Crashed) -> str:
+    return f"{crashed.code} {words(crashed.name)}" if crashed.code else capital(name(crashed.name, 100))
+
+
+def _raised(crashed: Crashed) -> str:
+    """What a rule, or a part of the observer, raised; without the part nothing of what it measures is there from then on."""
+    who = "the rule raised" if crashed.code else "it measured nothing from then on, after"
+    return f"{who} {visible(crashed.error).rstrip('.')[:300]}; please report it"
 
 
 def configuration(view: View) -> tuple[Block, ...]:
     """The run as it was configured, the observer's notes, and every threshold that was in use."""
     rows = [row for row in _rows(view.history) if row[1]]
     blocks: list[Block] = [table((Column("setting"), Column("value")), rows)] if rows else []
-    told = notes(view.history)
+    failed = {f"{c.name}{SWITCHED_OFF}{c.error}" for c in view.diagnosis.crashed}
+    told = [note for note in notes(view.history) if note not in failed]  # those stand under "Not checked"
     if told:
         items = tuple(Item(text=name(note, 400)) for note in told[:NOTES])
         more = (Item(text=f"{len(told) - NOTES} more notes"),) if len(told) > NOTES else ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from lightning_diag.findings import Diagnosis
 from lightning_diag.history import ClassRow, Count, EpochRecord, RunHistory, StageRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.escape import Name, name
+from lightning_diag.rules.broken_losses import diverged_from
 from lightning_diag.rules.reading import counts
 from lightning_diag.statistics import Interval, wilson
 from lightning_diag.words import title
@@ -81,6 +83,10 @@ class Points:
         return len(self.y)
 
 
+def _points(rows: Sequence[tuple[float, float]]) -> Points:
+    return Points(tuple(x for x, _ in rows), tuple(y for _, y in rows))
+
+
 @dataclass(frozen=True, kw_only=True)
 class View:
     """A run and its diagnosis as the sections read them; ``figures`` maps the names of drawn figures to their links."""
@@ -114,6 +120,11 @@ class View:
         return self.evaluated[-1] if self.evaluated else None
 
     @cached_property
+    def diverged(self) -> int | None:
+        """The epoch from which the weights are lost, as the finding dates it."""
+        return diverged_from(self.history, int(self.diagnosis.thresholds.get("LD101", {}).get("steps", 0)))
+
+    @cached_property
     def repeats(self) -> bool:
         """Whether an epoch was evaluated more than once, so that rows need the step to be told apart."""
         return len({r.epoch for r in self.history.epochs}) < len(self.history.epochs)
@@ -132,10 +143,17 @@ class View:
     def points(self, signal: str) -> Points:
         """The finite values of a signal that can be drawn, with their places on the axis of epochs."""
         if signal not in self._points:
-            rows = [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
-            finite = [(x, y) for x, y in rows if abs(y) < LARGEST]
-            self._points[signal] = Points(tuple(x for x, _ in finite), tuple(y for _, y in finite))
+            rows = self._rows(signal)
+            self._points[signal] = _points([row for row in rows if abs(row[1]) < LARGEST])
         return self._points[signal]
+
+    def stretches(self, signal: str) -> tuple[Points, ...]:
+        """The same, apart where a value between them was not finite: no line goes through what was not a number."""
+        drawn = itertools.groupby(self._rows(signal), lambda row: abs(row[1]) < LARGEST)
+        return tuple(_points(list(rows)) for finite, rows in drawn if finite)
+
+    def _rows(self, signal: str) -> list[tuple[float, float]]:
+        return [(self.positions[id(r)], r.values[signal]) for r in self.history.epochs if signal in r.values]
 
     @cached_property
     def _points(self) -> dict[str, Points]:

@@ -36,21 +36,43 @@ class BrokenLoss:
 
 
 def broken_loss(history: RunHistory, tolerated: int) -> BrokenLoss | None:
-    """The losses that were not finite: training before validation, epochs before single steps; None when there are none."""
-    for signal in ("train/loss", "val/loss"):
-        bad = [(epoch, value) for epoch, value in history.series(signal) if not math.isfinite(value)]
-        if bad:
-            where = f"epoch {bad[0][0]}" if len(bad) == 1 else f"{len(bad)} epochs, first in epoch {bad[0][0]}"
-            text = f"{LABELS[signal]} is {number(bad[0][1])} in {where}"
-            return _judged(history, signal, [epoch for epoch, _ in bad], len(bad), text)
-    steps = history.series("loss/nonfinite_steps").finite
-    count = round(sum(steps.values))
-    if count <= tolerated:
+    """The losses that were not finite: training before validation, epochs before single steps; None when there are none.
+
+    Of weights that were lost the date is the first epoch in which anything broke that never came back.
+    """
+    broken = {signal: rows for signal in SIGNALS if (rows := _broken(history, signal, tolerated))}
+    if not broken:
         return None
-    epochs = [epoch for epoch, value in steps if value]
-    what = "1 training step" if count == 1 else f"{count:,} training steps"
-    first = f"in epoch {epochs[0]}" if len(epochs) == 1 else f"first in epoch {epochs[0]}"
-    return _judged(history, "loss/nonfinite_steps", epochs, count, f"{what} had a non-finite loss, {first}")
+    signal, rows = next(iter(broken.items()))
+    found = _judged(history, signal, rows)
+    if found.fate != "lost":
+        return found
+    bad = {epoch for rows in broken.values() for epoch, _ in rows}
+    sound = max((e for name in LABELS for e in history.series(name).finite.epochs if e not in bad), default=-1)
+    last = {name: [row for row in rows if row[0] > sound] for name, rows in broken.items()}
+    first = min(rows[0][0] for rows in last.values() if rows)
+    signal = next(name for name in DATED if name in last and last[name] and last[name][0][0] == first)
+    return _judged(history, signal, last[signal], lost=True)
+
+
+SIGNALS = ("train/loss", "val/loss", "loss/nonfinite_steps")
+"""Where a broken loss is looked for."""
+DATED = ("train/loss", "loss/nonfinite_steps", "val/loss")
+"""By which one a divergence is dated where several broke in one epoch: its steps come before its validation."""
+
+
+def _broken(history: RunHistory, signal: str, tolerated: int) -> list[tuple[int, float]]:
+    """(epoch, value) of what was not finite; of steps their number."""
+    if signal in LABELS:
+        return [(epoch, value) for epoch, value in history.series(signal) if not math.isfinite(value)]
+    rows = [(epoch, value) for epoch, value in history.series(signal).finite if value]
+    return rows if sum(value for _, value in rows) > tolerated else []
+
+
+def diverged_from(history: RunHistory, tolerated: int = 0) -> int | None:
+    """The epoch from which the weights are lost; None where they are not."""
+    found = broken_loss(history, tolerated)
+    return found.epoch if found is not None and found.fate == "lost" else None
 
 
 LABELS = {"train/loss": "the training loss", "val/loss": "the validation loss"}
@@ -65,12 +87,25 @@ def scales_loss(history: RunHistory) -> bool:
     return history.context.precision in {"16", "16-mixed"}
 
 
-def _judged(history: RunHistory, signal: str, epochs: list[int], times: int, text: str) -> BrokenLoss:
-    proof = _lived(history, signal, epochs)
+def _judged(history: RunHistory, signal: str, rows: list[tuple[int, float]], *, lost: bool = False) -> BrokenLoss:
+    epochs = [epoch for epoch, _ in rows]
+    times, text = _told(signal, rows)
+    proof = "" if lost else _lived(history, signal, epochs)
     fate: Fate = "lost" if not proof else "validation" if signal == "val/loss" else "spared"
     measured = max((e for e, _ in history.series("val/loss" if signal == "val/loss" else "train/loss")), default=0)
     over = epochs[-1] < measured
     return BrokenLoss(signal=signal, epoch=epochs[0], times=times, text=text, over=over, fate=fate, proof=proof)
+
+
+def _told(signal: str, rows: list[tuple[int, float]]) -> tuple[int, str]:
+    """How many epochs or steps broke, and the same as a clause."""
+    first, several = rows[0][0], len(rows) > 1
+    if signal in LABELS:
+        where = f"{len(rows)} epochs, first in epoch {first}" if several else f"epoch {first}"
+        return len(rows), f"{LABELS[signal]} is {number(rows[0][1])} in {where}"
+    count = round(sum(value for _, value in rows))
+    what = "1 training step" if count == 1 else f"{count:,} training steps"
+    return count, f"{what} had a non-finite loss, {'first ' if several else ''}in epoch {first}"
 
 
 def _lived(history: RunHistory, signal: str, epochs: list[int]) -> str:

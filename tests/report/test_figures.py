@@ -11,7 +11,9 @@ import pytest
 from lightning_diag.findings import Diagnosis
 from lightning_diag.history import EpochRecord, RunHistory
 from lightning_diag.report import draw_figures, figures
+from lightning_diag.report.figures.curves import _line
 from lightning_diag.report.figures.style import DARK, apart
+from lightning_diag.report.view import View
 from tests.report import runs
 
 CASES = {
@@ -107,6 +109,25 @@ def test_values_that_are_not_finite_are_marked_not_drawn():
     ]
     history = RunHistory(epochs=tuple(EpochRecord(epoch=i, values=v) for i, v in enumerate(values)))
     assert b"not finite" in draw_figures(history, Diagnosis(verdict=""))["curves"]
+
+
+@pytest.mark.parametrize("epochs", [8, 300], ids=["few", "many"])
+def test_a_line_ends_where_a_value_is_not_finite_and_goes_on_behind_it(epochs):
+    """Every finite value is drawn, and nothing between two of them that were not measured one after the other."""
+    from matplotlib.figure import Figure
+
+    nan = float("nan")
+    broken = {2, 4, 5}  # epoch 3 stands alone
+    losses = [nan if i in broken else 1.0 / (i + 1) for i in range(epochs)]
+    run = RunHistory(epochs=tuple(EpochRecord(epoch=i, values={"val/loss": v}) for i, v in enumerate(losses)))
+    axes = Figure().subplots()
+    view = View(history=run, diagnosis=Diagnosis(verdict=""))
+    _line(axes, view.stretches("val/loss"), "black")
+    lines = [(line.get_xdata(), line.get_marker()) for line in axes.lines]
+    assert [len(x) for x, _ in lines][:2] == [2, 1]
+    assert lines[1][1] == "o", "a point alone needs a mark to be seen"
+    assert min(lines[2][0]) >= 6
+    assert sum(len(stretch) for stretch in view.stretches("val/loss")) == len(view.points("val/loss")) == epochs - 3
 
 
 def test_a_hundred_classes_have_a_row_each_and_a_thousand_do_not_fill_the_disk():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from lightning_diag.engine import diagnose
 from lightning_diag.findings import Diagnosis
 from lightning_diag.history import Baseline, Count, EpochRecord, Event, RunContext, RunHistory, StageRecord, StopFacts
+from lightning_diag.report.figures.curves import _marks
 from lightning_diag.report.sections.epochs import thinned
 from lightning_diag.report.sections.status import statuses
 from lightning_diag.report.view import View
+from tests.build import history
 from tests.report import runs
 
 
@@ -110,3 +113,35 @@ def test_a_rise_of_less_than_a_hundredth_is_no_drop():
     epochs = tuple(EpochRecord(epoch=i, values={"val/loss": loss}) for i, loss in enumerate([0.770, 0.770, 0.771]))
     found = statuses(View(history=RunHistory(epochs=epochs), diagnosis=Diagnosis(verdict="")))
     assert [words[0] for words in found[1:]] == ["level", "level"]
+
+
+def test_a_divergence_has_one_date():
+    """Steps broke in epoch 2, whose mean over the others is finite; the training loss is NaN one epoch later."""
+    nan = math.nan
+    series = {
+        "train/loss": [1.0, 0.6, 0.9, nan, nan],
+        "val/loss": [1.1, 0.7, nan, nan, nan],
+        "loss/nonfinite_steps": [0, 0, 5, 6, 6],
+    }
+    run = history(series, counts={"val": [(9, 30), (15, 30), (0, 30), (0, 30), (0, 30)]}, classes=3)
+    view = View(history=run, diagnosis=diagnose(run))
+    finding = view.diagnosis.finding("LD101")
+    assert (finding.epoch, finding.title) == (2, "The loss is not finite from epoch 2 on")
+    assert "17 training steps had a non-finite loss, first in epoch 2" in view.diagnosis.verdict
+    assert ["diverged" in words for words in statuses(view)] == [False, False, True, True, True]
+    assert [(at, text) for at, text, _ in _marks(view) if text in {"diverged", "not finite"}] == [(2.0, "diverged")]
+
+
+def test_what_broke_and_came_back_does_not_date_what_broke_for_good():
+    run = history({"train/loss": [1.0, math.nan, 0.5, math.nan], "val/loss": [1.0, 0.9, 0.8, math.nan]})
+    view = View(history=run, diagnosis=diagnose(run))
+    assert view.diagnosis.finding("LD101").epoch == 3
+    assert [words[:1] for words in statuses(view)][1::2] == [("not finite",), ("diverged",)]
+    assert [at for at, text, _ in _marks(view) if text == "diverged"] == [3.0]
+
+
+def test_a_run_that_went_on_did_not_diverge():
+    run = history({"train/loss": [1.0, math.nan, 0.5, 0.4], "val/loss": [1.0, 0.9, 0.8, 0.7]})
+    view = View(history=run, diagnosis=diagnose(run))
+    assert not any("diverged" in words for words in statuses(view))
+    assert "not finite" in statuses(view)[1]

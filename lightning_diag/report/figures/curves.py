@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lightning_diag.history import EpochRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.figures.style import (
     FAINT,
@@ -34,6 +35,9 @@ EVENTS = {"resume": "resumed", "lr_restart": "restart", "would_stop": "would sto
           "interrupted": "interrupted"}  # fmt: skip
 MOST_EVENTS = 8
 """Marked events of one kind; a schedule that restarts more often shows that in its own curve."""
+
+FEW_POINTS = 40
+"""Points of a curve up to which each is marked."""
 
 Line = tuple[str, str, str]  # signal, label, colour
 LOSSES: tuple[list[Line], str] = ([("train/loss", "training", TRAIN), ("val/loss", "validation", VAL)], "loss")
@@ -80,7 +84,7 @@ def _metric_title(view: View, signal: str) -> str:
 
 def _panel(view: View, axes: Axes, lines: list[Line], name: str) -> None:
     for signal, _, colour in lines:
-        _line(axes, view.points(signal), colour)
+        _line(axes, view.stretches(signal), colour)
     if name == "learning rate":
         _rate_axis(axes, view.points("lr"))
     elif name == "loss":
@@ -90,12 +94,12 @@ def _panel(view: View, axes: Axes, lines: list[Line], name: str) -> None:
         _metric_marks(view, axes, lines[-1][0])
 
 
-def _line(axes: Axes, series: Points, colour: str) -> None:
-    """The curve; with few points each is marked, as the line between them was not measured."""
-    if not len(series):
-        return
-    x, y = reduced(series.x, series.y)
-    axes.plot(x, y, color=colour, marker="o" if len(x) <= 40 else "", markersize=3.2)
+def _line(axes: Axes, stretches: tuple[Points, ...], colour: str) -> None:
+    """The curve; with few points each is marked, as the line between them was not measured, and so is one that stands alone."""
+    few = sum(map(len, stretches)) <= FEW_POINTS
+    for series in stretches:
+        x, y = reduced(series.x, series.y)
+        axes.plot(x, y, color=colour, marker="o" if few or len(x) == 1 else "", markersize=3.2)
 
 
 def _rate_axis(axes: Axes, series: Points) -> None:
@@ -218,11 +222,19 @@ def _marks(view: View) -> Iterator[tuple[float, str, str]]:
             seen[event.kind] = seen.get(event.kind, 0) + 1
             if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
                 yield at, EVENTS[event.kind], FAINT
-        if "nan" not in seen and any(not abs(record.values.get(name, 0.0)) < LARGEST for name in losses):
+        if "nan" not in seen and _broken(view, record, losses):
             seen["nan"] = 1
-            yield at, "not finite", INK
+            yield at, "not finite" if view.diverged is None else "diverged", INK
     if view.best is not None and len(view.evaluated) > 1:
         yield view.positions[id(view.best)], "best", MARK
+
+
+def _broken(view: View, record: EpochRecord, losses: list[str]) -> bool:
+    """Whether a loss of this record is not finite; of a run that diverged, whether it does so here."""
+    broken = any(not abs(record.values.get(name, 0.0)) < LARGEST for name in losses)
+    if view.diverged is None:
+        return broken
+    return record.epoch >= view.diverged and (broken or record.values.get("loss/nonfinite_steps", 0.0) > 0)
 
 
 def _write_marks(axes: Axes, marks: list[tuple[float, str, str]]) -> None:

@@ -26,6 +26,7 @@ TELLING = frozenset(
         "best",
         "best of this fit",
         "diverged",
+        "not finite",
         "no targets",
         "resumed",
         "learning rate restarts",
@@ -36,7 +37,7 @@ TELLING = frozenset(
 """Words that make a row worth its place in a thinned table."""
 EXACT = {"ctc": "lines exact", "multilabel": EXACT_MATCH}
 """What the counts of a task are counts of, where that is no accuracy."""
-STRONG = frozenset({"drop", "diverged", "no targets", "best"})
+STRONG = frozenset({"drop", "diverged", "not finite", "no targets", "best"})
 """Words that are printed bold with their row."""
 
 

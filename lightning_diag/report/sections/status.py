@@ -47,6 +47,7 @@ MEANINGS = {
     "overfitting": "validation loss above its lowest while training still improves",
     "would stop": "where AdaptiveEarlyStop would have ended the run",
     "best of this fit": "best since resuming, though the start was better",
+    "not finite": "a loss is NaN or infinite, and the weights are not",
     "no targets": "the loss is NaN because not one target counted",
     "partial": "not all batches were evaluated",
 }
@@ -113,9 +114,10 @@ def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> I
     signal, mode = view.metric
     value = record.values.get(signal)
     broken = [name for name in (signal, "train/loss", "val/loss") if not math.isfinite(record.values.get(name, 0.0))]
-    if broken:
-        empty = all(without_targets(view.history, record, name.partition("/")[0]) for name in broken)
-        yield "no targets" if empty else "diverged"
+    lost = view.diverged is not None and record.epoch >= view.diverged
+    if broken or (lost and record.values.get("loss/nonfinite_steps")):
+        empty = broken and all(without_targets(view.history, record, name.partition("/")[0]) for name in broken)
+        yield "no targets" if empty else "diverged" if lost else "not finite"
     if value is None or not math.isfinite(value):
         return
     sign, count = (1.0 if mode == "max" else -1.0), view.count(record) if independent(view.history) else None

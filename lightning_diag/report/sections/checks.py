@@ -131,10 +131,7 @@ def _task(context: RunContext) -> str:
 
 def _capture(facts: CaptureFacts) -> str:
     source = facts.problem or facts.source or ""
-    more = (
-        f" ({len(facts.heads)} more loss calls: {', '.join(name(h) for h in facts.heads[:4])})" if facts.heads else ""
-    )
-    return f"{facts.stage}: {visible(source)}{more}" if source else ""
+    return f"{facts.stage}: {visible(source)}" if source else ""
 
 
 def _optimiser(history: RunHistory) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning_diag.history import Count, EpochRecord, Target
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
+from lightning_diag.report.sections.heads import judged
 from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
@@ -150,7 +151,7 @@ def _against_best(view: View) -> str:
 def _notes(view: View) -> list[str]:
     """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
     labels = view.metric[0] == "val/acc" and view.history.context.task == "multilabel"
-    notes = [_of_labels(view)] if labels else []
+    notes = [text for text in (judged(view.history), _of_labels(view) if labels else "") if text]
     void = [text for code, text in VOID.items() if view.diagnosis.finding(code)][:1]
     if void:
         return [*notes, *void]

@@ -34,7 +34,7 @@ def _labels(dataset: Any) -> Tensor | None:
         inner = _labels(dataset.dataset)
         return None if inner is None else inner[torch.as_tensor(list(dataset.indices))]
     if isinstance(dataset, TensorDataset):  # of several columns of labels nothing here tells which ones are meant
-        columns = [found for tensor in dataset.tensors[1:] if (found := _integers(tensor)) is not None]
+        columns = [column for tensor in dataset.tensors[1:] if (column := _integers(tensor)) is not None]
         return columns[0] if len(columns) == 1 else None
     found = (getattr(dataset, name, None) for name in ATTRIBUTES)
     labels = next((_integers(values) for values in found if values is not None), None)

@@ -9,6 +9,7 @@ from lightning_diag.history import ClassRow, Confusion, Count, StageRecord
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, Paragraph, table
 from lightning_diag.report.escape import Name, name
+from lightning_diag.report.sections.trivial import REGIONS, overlap
 from lightning_diag.report.view import View, interval, with_interval
 from lightning_diag.rules.independence import independent
 from lightning_diag.words import p as p_text
@@ -44,6 +45,7 @@ def classes(view: View) -> tuple[Block, ...]:
         Column("validation recall" if stage == "val" else "recall", numeric=True),
         Column(f"since epoch {view.best.epoch}" if best and view.best else "", numeric=True),
         Column("precision", numeric=True),
+        Column("IoU", numeric=True),
         Column("most confused with"),
     )
     note = " ".join(_notes(view, main, rows, shown))
@@ -110,12 +112,14 @@ def _line(
     view: View, row: ClassRow, other: ClassRow | None, best: dict[int, ClassRow], often: dict[int, Confusion]
 ) -> tuple[str, ...]:
     wrong = often.get(row.index)
+    regions = not independent(view.history) and (view.history.context.classes or 0) <= REGIONS
     return (
         view.label(row.index),
         numbers.count(other.recall) if other is not None else "",
         (with_interval if independent(view.history) else numbers.count)(row.recall) or "no samples",
         _change(best.get(row.index), row),
         numbers.count(row.precision) or ("never predicted" if row.support and row.predicted == 0 else ""),
+        numbers.percent(overlap(row)) if regions else "",
         Name(f"{view.label(wrong.predicted)} ({wrong.count:,}×)") if wrong is not None else "",
     )
 

@@ -6,6 +6,8 @@ from lightning_diag.history import Count, EpochRecord, Target
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
 from lightning_diag.report.sections.heads import judged
+from lightning_diag.report.sections.trivial import labels as labels_by_frequency
+from lightning_diag.report.sections.trivial import positions
 from lightning_diag.report.view import View, interval_text, shown
 from lightning_diag.rules.best_weights import baseline_value
 from lightning_diag.rules.falls import fall
@@ -150,8 +152,9 @@ def _against_best(view: View) -> str:
 
 def _notes(view: View) -> list[str]:
     """How optimistic the best is, and what the comparison with the best says where the table has a target column."""
-    labels = view.metric[0] == "val/acc" and view.history.context.task == "multilabel"
-    notes = [text for text in (judged(view.history), _of_labels(view) if labels else "") if text]
+    several = view.metric[0] == "val/acc" and view.history.context.task == "multilabel"
+    told = (judged(view.history), _of_labels(view) if several else "", positions(view))
+    notes = [text for text in told if text]
     void = [text for code, text in VOID.items() if view.diagnosis.finding(code)][:1]
     if void:
         return [*notes, *void]
@@ -182,7 +185,8 @@ def _of_labels(view: View) -> str:
     single = (
         f" Of the single labels {shown('acc', last)} were right in the last evaluation." if last is not None else ""
     )
-    return f"Exact match: a sample counts as right only where {each} right.{single}"
+    trivial = f" {told}" if (told := labels_by_frequency(view)) else ""
+    return f"Exact match: a sample counts as right only where {each} right.{single}{trivial}"
 
 
 def _of_positions(view: View) -> str:

@@ -26,9 +26,6 @@ COUNTED = (
     f'`GapMonitor(extractor=lambda step: (step.outputs["logits"], step.outputs["labels"]))`; {TAKERS}.'
 )
 """What to do where a mask decides which predictions count."""
-REPAIR = "Let the function given as `extractor=` return `(preds, target)` for each step of the stage."
-"""What to do where the user's own function gave no pair."""
-
 
 LOSS_ONLY = frozenset({"regression", "other"})
 """Tasks without an accuracy."""
@@ -103,15 +100,22 @@ def remedy(held: Held | None) -> str | None:
     )
     if held is None:
         return advice
-    batch = ", ".join(held.batch) or "no tensors"
-    returned = ", ".join(held.returned) or "no tensor"
     if held.others:
         others = ", ".join(f"`step.{other}`" for other in held.others)
         advice += f" Whether `step.{label}` holds the labels is not known: {others} may as well. Another column gives a wrong report."
-    return (
-        f"{advice} A batch holds {batch}; the step returned {returned}. A loss that compares no class labels has no pair: then "
-        "nothing is missing."
-    )
+    return f"{advice} {_given(held)} A loss that compares no class labels has no pair: then nothing is missing."
+
+
+def repair(held: Held | None) -> str:
+    """What to do where the user's own function gave no pair; ``held`` is what it was given, where it failed."""
+    if held is not None:
+        return f"Mend the function given as `extractor=`. {_given(held)}"
+    return "Let the function given as `extractor=` return `(preds, target)` for each step of the stage."
+
+
+def _given(held: Held) -> str:
+    batch, returned = ", ".join(held.batch) or "no tensors", ", ".join(held.returned) or "no tensor"
+    return f"A batch holds {batch}; the step returned {returned}."
 
 
 def loss_only(task: str | None, hidden: str) -> tuple[str | None, str | None]:

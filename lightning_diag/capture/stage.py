@@ -7,19 +7,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from lightning_diag.capture import hints, sequences
+from lightning_diag.capture.batch import leaves
 from lightning_diag.capture.calls import LossCall
 from lightning_diag.capture.choice import apply
 from lightning_diag.capture.choices import FULL_EVERY, Choices, Shared, Unknown
 from lightning_diag.capture.discovery import Found, discover, has_doubtful_loss
-from lightning_diag.capture.extractor import (
-    Extractor,
-    ExtractorError,
-    Pair,
-    Step,
-    as_pair,
-    form_of,
-    observe,
-)
+from lightning_diag.capture.extractor import Extractor, ExtractorError, Pair, Step, as_pair, form_of, observe
 from lightning_diag.capture.matching import Route, route
 from lightning_diag.capture.observation import Observation
 from lightning_diag.capture.pairs import Form
@@ -164,6 +157,7 @@ class Stage:
                 self.form = self.form or form_of(pair)
                 pair = observe(pair, self.form)
         except Exception as error:
+            self.held = self.held or hints.look(leaves(batch), outputs)
             raise ExtractorError(error) from error
         if pair is not None:
             self._count(pair)
@@ -184,7 +178,7 @@ class Stage:
         if not self.steps:
             return "no step was observed", None
         if self.asked:
-            return "the extractor returned None for every step", hints.REPAIR
+            return "the extractor returned None for every step", hints.repair(self.held)
         reasons = [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])]
         return hints.no_pair(self.name, reasons, self.held), hints.remedy(self.held) if self._settled else None
 

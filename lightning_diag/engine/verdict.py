@@ -15,6 +15,8 @@ LIKELY = 0.5
 """Below this confidence the first finding is offered as a suspicion, not stated."""
 HOW = "How to hand them over (`extractor=`) stands under “Not checked”."
 """Where the report says what to do about predictions that were not found."""
+OWN = "the extractor "
+"""Begin of the reason why no predictions were found, where the user's own function gave none."""
 CANNOT_TELL = "cannot tell"
 """Verdict of a comparison with a checkpoint that could not be made."""
 FEW = 10
@@ -44,7 +46,7 @@ def _judged(
     first = causes[0]
     opening = first.summary if _carried(first) else f"Nothing is established. A suspicion: {_lowered(first.summary)}"
     unfound = not_found(history.context.capture)
-    return " ".join(part for part in (opening, _others(causes[1:]), unfound, unfound and HOW) if part)
+    return " ".join(part for part in (opening, _others(causes[1:]), unfound, unfound and how(history)) if part)
 
 
 def not_found(capture: Sequence[CaptureFacts]) -> str:
@@ -61,6 +63,15 @@ def not_found(capture: Sequence[CaptureFacts]) -> str:
     where = listed([_step(stage) for stage in missing])
     what = judged["train" in missing, "val" in missing]
     return f"No predictions that can be counted were found in {where}, so that {what} not judged."
+
+
+def how(history: RunHistory) -> str:
+    """Where it stands how to hand predictions over; of a function that was to do that, why it did not, each reason once."""
+    reasons: dict[str, str] = {}
+    for facts in history.context.capture:
+        if facts.remedy and facts.problem and facts.problem.startswith(OWN):
+            reasons.setdefault(facts.problem.rpartition("first with ")[2], f"In {_step(facts.stage)} {facts.problem}.")
+    return " ".join(reasons.values()) or HOW
 
 
 def _step(stage: str) -> str:
@@ -96,7 +107,7 @@ def _healthy(
     failed = f"{capital(parts)} failed and was switched off; the error stands under “Not checked”." if parts else ""
     untold = _untold(history)
     if unfound or failed or untold:
-        said = (failed, untold, unfound, unfound and HOW, "Of the rest nothing is wrong")
+        said = (failed, untold, unfound, unfound and how(history), "Of the rest nothing is wrong")
         opening = " ".join(part for part in said if part)
     elif _none_right(history):
         opening = "No check found a cause, but hardly anything is right in validation"

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from toys import Toy, blobs, fit
 
 from lightning_diag import GapMonitor
+from lightning_diag.capture import Pair
 from lightning_diag.store import read_history
 
 MISSING = "No predictions that can be counted were found"
@@ -125,6 +126,26 @@ def test_an_extractor_that_gives_nothing_is_to_be_mended(tmp_path):
     assert MISSING in first_sentences(page)
     assert "the extractor returned None for every step" in page
     assert "Let the function given as `extractor=` return" in told[0]
+
+
+def absent(step):
+    return step.outputs["nothing"], step.batch["annot"]["cls"]
+
+
+def exchanged(step):
+    lengths = torch.full((len(step.batch["image"]),), 7)
+    return Pair(preds=torch.zeros(7, 3, 5), target=torch.ones(3, 2), task="ctc", input_lengths=lengths)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "reason"), [(absent, "IndexError: too many indices"), (exchanged, "exchanges frames and lines")]
+)
+def test_an_extractor_that_fails_is_told_why(tmp_path, extractor, reason):
+    history, page, _ = named(Scripted, tmp_path, extractor=extractor)
+    assert reason in first_sentences(page)
+    assert "(`extractor=`) stands under" not in page
+    assert all("Mend the function" in facts.remedy for facts in history.context.capture)
+    assert "A batch holds `step.batch['image']` float32" in page
 
 
 class Squares(Toy):

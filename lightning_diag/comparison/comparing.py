@@ -15,6 +15,7 @@ from lightning_diag.errors import RecordError
 from lightning_diag.history import Count, EpochRecord
 from lightning_diag.rules.independence import independent
 from lightning_diag.statistics import Interval
+from lightning_diag.words import title
 
 
 def compare(runs: Sequence[Run], *, folds: bool = False) -> Comparison:
@@ -35,14 +36,16 @@ def compare(runs: Sequence[Run], *, folds: bool = False) -> Comparison:
     found = differences(standings, {s.name: by_name[s.name].history.context.outcomes for s in standings}, signal)
     best = standings[0].best
     optimism = None
-    if best and best.count and not folds:
-        optimism = statistics.best_of_bias(best.count.n, best.count.rate, len(standings))
+    if best and best.count and found and not folds:
+        optimism = statistics.best_of_bias(best.count.n, best.count.rate, len(found) + 1)
     return Comparison(
         signal=signal,
         mode=mode,
         standings=standings,
         differences=found,
-        findings=_findings(runs),
+        called=title(signal, _task(runs)),
+        findings=_findings(runs, known=False),
+        known=_findings(runs, known=True),
         settings=settings(runs),
         folds=_folds(standings) if folds else None,
         optimism=optimism,
@@ -89,11 +92,18 @@ def _rank(standing: Standing, mode: str) -> tuple[bool, float, str]:
     return standing.best is None, value if mode == "min" else -value, standing.name
 
 
-def _findings(runs: Sequence[Run]) -> Mapping[tuple[str, str], tuple[str, ...]]:
+def _task(runs: Sequence[Run]) -> str | None:
+    """The task of all runs; None where they differ."""
+    tasks = {run.history.context.task for run in runs}
+    return tasks.pop() if len(tasks) == 1 else None
+
+
+def _findings(runs: Sequence[Run], *, known: bool) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Code and name -> runs: of what is only worth knowing, or of all else."""
     found: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         for finding in run.diagnosis.findings:
-            if finding.severity != "info":
+            if (finding.severity == "info") is known:
                 found.setdefault((finding.code, finding.name), []).append(run.name)
     order = sorted(found, key=lambda key: (-len(found[key]), key))
     return {key: tuple(found[key]) for key in order}

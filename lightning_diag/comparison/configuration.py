@@ -8,6 +8,14 @@ from lightning_diag.comparison.values import Run, Setting
 from lightning_diag.history import RunContext
 
 _OPTIM = ("optimizer", "scheduler", "lr", "weight_decay", "momentum", "clip", "accumulate", "planned_epochs")
+_CALLED = {
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "clip": "gradient clipping",
+    "accumulate": "accumulated batches",
+    "planned_epochs": "planned epochs",
+}
+"""What the observed settings are called where no run has a hyper-parameter of their name."""
 
 
 def settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
@@ -21,7 +29,8 @@ def settings(runs: Sequence[Run]) -> tuple[Setting, ...]:
     for name in names:
         values = {run: given[name] for run, given in recorded.items() if name in given}
         if len(set(values.values())) > 1 or len(values) < len(runs):
-            found.append(Setting(name=name, values=values))
+            own = any(name in run.history.context.hparams for run in runs)
+            found.append(Setting(name=name if own else _CALLED.get(name, name), values=values))
     return tuple(found)
 
 

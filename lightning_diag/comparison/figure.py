@@ -43,7 +43,7 @@ def draw_comparison(comparison: Comparison, file_format: str = "svg") -> dict[st
         for standing in shown(drawn)[::-1]:  # the best lie on top
             rank = drawn.index(standing)
             _line(axes, standing, COLOURS[rank] if rank < len(COLOURS) else FAINT)
-        axes.set_title(comparison.signal)
+        axes.set_title(comparison.called)
         axes.set_xlabel("epoch")
         whole_epochs(axes)
         ends = [

@@ -11,6 +11,7 @@ from lightning_diag.history import Count
 from lightning_diag.report.document import Block, Bullets, Column, Figure, Item, Paragraph, Report, Section, table
 from lightning_diag.report.escape import name, quoted
 from lightning_diag.report.markdown import document_markdown
+from lightning_diag.report.sections.causes import sentence, words
 from lightning_diag.words import listed, number, of, p, points
 
 MAX_ROWS = 50
@@ -48,9 +49,11 @@ def verdict(comparison: Comparison) -> str:
     best = comparison.best
     if best is None or best.best is None:
         return "None of the runs measured what the others are judged by."
-    lead = f"The best {comparison.signal} is {shown(comparison.signal, best.best)}, of {quoted(best.name)} in epoch {best.best.epoch}."
+    lead = f"The best {comparison.called} is {shown(comparison.signal, best.best)}, of {quoted(best.name)} in epoch {best.best.epoch}."
     tested = [d for d in comparison.differences if d.p_value is not None]
     sure = [d for d in tested if d.claim == "established"]
+    if not comparison.differences:
+        return f"{lead} No other run measured it."
     if not tested:
         why = (
             "the positions of one sample depend on each other"
@@ -87,7 +90,7 @@ def _interval(count: Count | None) -> str:
 def _table(comparison: Comparison) -> tuple[Block, ...]:
     columns = (
         Column("run"),
-        Column(f"best {comparison.signal}"),
+        Column(f"best {comparison.called}"),
         Column("95 % interval"),
         Column("epoch", numeric=True),
         Column("training then"),
@@ -99,7 +102,7 @@ def _table(comparison: Comparison) -> tuple[Block, ...]:
     blocks: list[Block] = [table(columns, rows, note=_more(len(comparison.standings)))]
     if comparison.optimism and comparison.optimism >= 0.005:
         text = (
-            f"The best of {len(comparison.standings)} runs is picked by chance too: even if all were equally good, it would "
+            f"The best of {len(comparison.differences) + 1} runs is picked by chance too: even if all were equally good, it would "
             f"look up to {points(comparison.optimism)} better than it is."
         )
         blocks.append(Paragraph(text=text))
@@ -114,10 +117,16 @@ def _row(signal: str, standing: Standing) -> tuple[str, ...]:
         _interval(best.count if best else None),
         str(best.epoch) if best else "",
         shown(signal, standing.train),
-        shown(signal, standing.final),
+        _end(signal, standing),
         str(standing.evaluations),
         listed(standing.codes, 4),
     )
+
+
+def _end(signal: str, standing: Standing) -> str:
+    """The last evaluation, unless it is the best one, which stands before."""
+    same = standing.best is not None and standing.final is not None and standing.best.epoch == standing.final.epoch
+    return "the best" if same else shown(signal, standing.final)
 
 
 def _more(total: int) -> str:
@@ -125,7 +134,7 @@ def _more(total: int) -> str:
 
 
 def _figure(comparison: Comparison) -> tuple[Block, ...]:
-    return (Figure(name="comparison", alt=f"{comparison.signal} of the runs over epochs"),)
+    return (Figure(name="comparison", alt=f"{comparison.called} of the runs over epochs"),)
 
 
 def _folds(comparison: Comparison) -> tuple[Block, ...]:
@@ -133,7 +142,7 @@ def _folds(comparison: Comparison) -> tuple[Block, ...]:
     if folds is None:
         return ()
     mean = _number(comparison.signal, folds.mean)
-    text = f"At the end of training, {comparison.signal} is {mean} on average over {folds.n} folds{_fold_interval(comparison.signal, folds)}."
+    text = f"At the end of training, {comparison.called} is {mean} on average over {folds.n} folds{_fold_interval(comparison.signal, folds)}."
     items = [Item(text=text)]
     if folds.pooled:
         items.append(Item(text=f"All folds together: {of(folds.pooled)}, 95 % interval {_interval(folds.pooled)}."))
@@ -230,11 +239,16 @@ def _others(setting: Setting, runs: list[str]) -> str:
 
 
 def _findings(comparison: Comparison) -> tuple[Block, ...]:
-    if not comparison.findings:
-        return (Paragraph(text="No run has a finding."),)
     total = len(comparison.standings)
+    known = [
+        f"{words(finding)} ({code}, {len(runs)} of {total} runs)" for (code, finding), runs in comparison.known.items()
+    ]
+    worth = (Paragraph(lead="Worth knowing", text=f"{sentence(listed(known, 5))}"),) if known else ()
+    if not comparison.findings:
+        none = "No run has an error or a warning." if known else "No run has a finding."
+        return (Paragraph(text=none), *worth)
     rows = [
-        (code, finding.replace("-", " "), f"{len(runs)} of {total}", listed([quoted(r, 24) for r in runs], 5))
+        (code, words(finding), f"{len(runs)} of {total}", listed([quoted(r, 24) for r in runs], 5))
         for (code, finding), runs in comparison.findings.items()
     ]
-    return (table((Column("code"), Column("finding"), Column("runs"), Column("")), rows),)
+    return (table((Column("code"), Column("finding"), Column("runs"), Column("")), rows), *worth)

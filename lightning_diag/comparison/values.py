@@ -105,7 +105,9 @@ class Comparison:
     Attributes:
         signal, mode: what they are ranked by. standings: best first; runs without the signal last.
         differences: the best run against the others, in the order of the standings.
-        findings: code and name of a finding -> runs that have it, most frequent first.
+        called: the signal in words.
+        findings: code and name of a warning or an error -> runs that have it, most frequent first; known: the same of what is
+            only worth knowing.
         settings: settings in which runs differ. optimism: by how much picking the best of so many runs overstates it.
     """
 
@@ -113,7 +115,9 @@ class Comparison:
     mode: str
     standings: tuple[Standing, ...]
     differences: tuple[Difference, ...] = ()
+    called: str = ""
     findings: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    known: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     folds: Folds | None = None
     optimism: float | None = None

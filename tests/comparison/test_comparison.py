@@ -278,3 +278,56 @@ def test_a_thousand_runs_take_less_than_a_minute(tmp_path):
     assert main(["compare", str(tmp_path / "sweep"), "--n-val", "29", "--out", str(tmp_path)]) == 0
     assert time.process_time() - start < 60
     assert (tmp_path / "comparison.md").stat().st_size < 100_000
+
+
+def test_the_page_speaks_words_and_says_a_rate_once():
+    page = render_comparison(compare([run("a", [5, 18, 19]), run("b", [5, 12])]))
+    assert "The best validation accuracy is 19/29 = 66 %" in page
+    assert "val/acc" not in page
+    assert "| best validation accuracy |" in page
+    row = next(line for line in page.splitlines() if line.startswith("| a |"))
+    assert row.count("19/29") == 1
+    assert "| the best |" in row
+    assert b"val/acc" not in draw_comparison(compare([run("a", [5, 18]), run("b", [5, 12])])).get("comparison", b"")
+
+
+def test_several_labels_are_compared_by_exact_match_only_among_themselves():
+    def labelled(name, task):
+        made = run(name, [5, 12])
+        return replace(made, history=replace(made.history, context=replace(made.history.context, task=task)))
+
+    assert compare([labelled("a", "multilabel"), labelled("b", "multilabel")]).called == "validation exact match"
+    assert compare([labelled("a", "multilabel"), labelled("b", "multiclass")]).called == "validation accuracy"
+
+
+def test_what_is_only_worth_knowing_is_no_finding_and_not_no_finding():
+    def known(made):
+        less = tuple(replace(finding, severity="info") for finding in made.diagnosis.findings)
+        return replace(made, diagnosis=replace(made.diagnosis, findings=less))
+
+    page = render_comparison(compare([known(run("a", [5, 9], findings=("LD601",))), run("b", [5, 7])]))
+    assert "No run has an error or a warning." in page
+    assert "No run has a finding." not in page
+    assert "LD601, 1 of 2 runs" in page
+    assert "No run has a finding." in render_comparison(compare([run("a", [5, 9]), run("b", [5, 7])]))
+
+
+def test_a_run_that_nothing_else_measured_is_not_called_untested():
+    alone = render_comparison(
+        compare([run("a", [5, 9]), Run(name="b", history=RunHistory(), diagnosis=Diagnosis(verdict="v"))])
+    )
+    assert "No other run measured it." in alone
+    assert "one number each" not in alone
+    assert "picked by chance too" not in alone
+
+
+def test_an_observed_setting_has_words_where_no_run_named_it():
+    def planned(name, epochs, **hparams):
+        made = run(name, [5, 9], **hparams)
+        optim = replace(made.history.context.optim, planned_epochs=epochs, lr=0.1 * epochs)
+        return replace(made, history=replace(made.history, context=replace(made.history.context, optim=optim)))
+
+    names = {s.name for s in compare([planned("a", 4), planned("b", 5)]).settings}
+    assert {"planned epochs", "learning rate"} <= names
+    mixed = compare([planned("a", 4, lr=0.3), planned("b", 5)]).settings
+    assert [s.values for s in mixed if s.name == "lr"] == [{"a": "0.3", "b": "0.5"}]

@@ -19,7 +19,17 @@ from lightning_diag.capture.reading import ChangedInPlace, Rejected, read, rever
 from lightning_diag.capture.taps import Visit
 from lightning_diag.capture.values import storage
 
-_RANK = {"ctc": 4, "multiclass": 3, "dense": 3, "multilabel": 3, "binary": 3, "soft": 2, "regression": 1, "other": 0}
+_RANK = {
+    "ctc": 4,
+    "multiclass": 3,
+    "dense": 3,
+    "multilabel": 3,
+    "binary": 3,
+    "soft": 2,
+    "mixup": 2,
+    "regression": 1,
+    "other": 0,
+}
 
 
 def choose(calls: list[LossCall], context: Context) -> Choice:
@@ -161,7 +171,7 @@ def _refine(candidate: Candidate, context: Context) -> None:
     if seen.task == "dense" and _is_repeated(candidate, context):
         seen.task = "multiclass"
     family = candidate.call.entry.family
-    if candidate.leaf is None and context.batch and targets.is_made_up(seen):
+    if candidate.leaf is None and context.batch and targets.is_made_up(seen, context.batch):
         candidate.doubt, seen.task = seen.task, "other"
     elif family == "element" and seen.task in {"binary", "multilabel"}:
         seen.task, candidate.leaf, candidate.one_hot = targets.of_elements(seen, match, context.batch, context.visits)

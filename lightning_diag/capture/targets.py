@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lightning_diag.capture import values
@@ -36,9 +37,13 @@ class Nature(NamedTuple):
     one_hot: bool = False
 
 
-def is_made_up(seen: Observation) -> bool:
-    """Whether a target that is nowhere in the batch was made by the step without labels: positions, constants, halves."""
+def is_made_up(seen: Observation, batch: Mapping[Path, Tensor]) -> bool:
+    """Whether a target that is nowhere in ``batch`` was made by the step without labels: positions, constants, halves."""
     target = seen.target
+    if seen.task == "multilabel" and target.dim() == 2 and values.is_one_hot(target, 1):
+        target = target.argmax(1)  # which is the partner within the batch, written one-hot
+        alike = values.is_positions(target) or values.is_constant(target) or values.is_pairing(target, seen.num_classes)
+        return bool(alike) and _classes_in(target, batch) is None
     if seen.task in {"multiclass", "binary"} and (values.is_positions(target) or values.is_constant(target)):
         return True
     if seen.task in {"multiclass", "dense"} and target.dim() == 1:
@@ -85,11 +90,13 @@ def of_elements(seen: Observation, match: Match | None, batch: Mapping[Path, Ten
     """What the target of a binary cross entropy is.
 
     Fractions are labels where most of them lie at two ends (smoothed labels, votes, resized masks), and classes where they
-    sum to 1. Others are amounts: grey values, heat maps, rates.
+    sum to 1. Others are amounts: grey values, heat maps, rates. Where two samples were mixed neither has one answer.
     """
     hard, leaf = values.is_hard(seen.target), match[0] if match else None
     if _is_reconstruction(seen, match, batch, visits):
         return Nature("other", leaf)
+    if hard is False and match is None and any(_is_mixed(seen.target, t) for t in batch.values()):
+        return Nature("mixup", None)
     if seen.class_dim < 0:
         amount = hard is False and values.is_decided(seen.target) is False
         return Nature("other" if amount else seen.task, leaf)
@@ -98,11 +105,27 @@ def of_elements(seen: Observation, match: Match | None, batch: Mapping[Path, Ten
         found = _classes_in(seen.target.argmax(seen.class_dim), batch)
         if found is not None or (hard and values.kind_of(seen.preds, seen.class_dim) == "probs"):  # of a softmax
             return Nature(whole, found or leaf, one_hot=True)
-    if hard is not False:
-        return Nature(seen.task, leaf)
-    if is_distribution(seen):
-        return Nature("soft", leaf)
-    return Nature("other" if values.is_decided(seen.target) is False else seen.task, leaf)
+    soft = hard is False and is_distribution(seen)
+    amount = hard is False and values.is_decided(seen.target) is False
+    return Nature("soft" if soft else "other" if amount else seen.task, leaf)
+
+
+def _is_mixed(target: Tensor, labels: Tensor) -> bool:
+    """Whether each row of ``target`` is a share of its row of ``labels`` and the rest of another one.
+
+    Where the two rows agree the mixture is their label; where not, it is the share or what is missing to 1.
+    """
+    if labels.shape != target.shape or target.dim() < 2 or target[0].numel() < 2:
+        return False
+    if not values.readable(target, labels) or not values.is_hard(labels.detach().float()):
+        return False
+    with torch.no_grad():
+        mixed, own = target.flatten(1), labels.flatten(1)
+        share = torch.where(own == 1, mixed, 1 - mixed)
+        agree = (mixed == 0) | (mixed == 1)
+        least = share.masked_fill(agree, 1).amin(1)
+        most = share.masked_fill(agree, 0).amax(1)
+        return bool(agree.any() & (share[agree] == 1).all() & (most - least < values.TOLERANCE).all())
 
 
 def _classes_in(classes: Tensor, batch: Mapping[Path, Tensor]) -> Path | None:

@@ -56,6 +56,29 @@ class SmoothedLabels(Both):
         return F.binary_cross_entropy_with_logits(self(batch[0]), softened(batch[1]))
 
 
+def mixed(labels):
+    share = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.55, 0.5])[:, None]
+    return labels * share + labels.flip(0) * (1 - share)
+
+
+@style(
+    batch=x_yesno(BATCH, 10),
+    task=("mixup", "multilabel"),
+    pair=lambda m, b, s: (m.net(b[0]), mixed(b[1]) if s == "train" else b[1]),
+)
+class MixedLabels(Base):
+    """Audio tagging: each clip of a training batch is mixed with another, and so are the labels."""
+
+    def __init__(self):
+        super().__init__(10)
+
+    def training_step(self, batch, batch_idx):
+        return F.binary_cross_entropy_with_logits(self(batch[0]), mixed(batch[1]), reduction="none").mean()
+
+    def validation_step(self, batch, batch_idx):
+        return F.binary_cross_entropy_with_logits(self(batch[0]), batch[1])
+
+
 @style()
 class OneHotElements(Both):
     """Each class against the rest (timm, DeiT III): one of them is right."""

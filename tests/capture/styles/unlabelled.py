@@ -89,6 +89,22 @@ class PartnersWithoutTheDiagonal(Both):
         return F.cross_entropy(similar, torch.cat([places + n - 1, places]))
 
 
+class PartnersInColumns(Both):
+    """The same as a binary cross entropy of each pair: the target is the identity, or a first column of ones."""
+
+    first = False
+
+    def step(self, batch):
+        z = F.normalize(self(batch[0]))
+        partners = torch.zeros(len(z), dtype=torch.long) if self.first else torch.arange(len(z))
+        yes = torch.zeros(len(z), len(z)).scatter_(1, partners[:, None], 1)
+        return F.binary_cross_entropy_with_logits(z @ F.normalize(self(batch[0] + 0.1)).T / 0.1, yes)
+
+
+class FirstOfAQueue(PartnersInColumns):
+    first = True
+
+
 class InterleavedPartners(Both):
     def step(self, batch):
         z = torch.stack([self(batch[0]), self(batch[0] + 0.1)], 1).flatten(0, 1)
@@ -163,6 +179,8 @@ SILENT = {
     "ShuffledPartners": (ShuffledPartners, rates),
     "PartnersWithoutTheDiagonal": (PartnersWithoutTheDiagonal, rates),
     "InterleavedPartners": (InterleavedPartners, rates),
+    "PartnersInColumns": (PartnersInColumns, rates),
+    "FirstOfAQueue": (FirstOfAQueue, rates),
     "Adversary": (Adversary, rates),
     "AdversaryInOneCall": (AdversaryInOneCall, rates),
     "NoisyAdversaryInOneCall": (NoisyAdversaryInOneCall, rates),

@@ -58,8 +58,9 @@ class Switch(Callback):
         self.device, self.turn = device, turn
         self.first = 0.0
         self.turns: dict[str, list[tuple[bool, float]]] = {"first epoch": [], "later epochs": []}
-        self.rare: dict[str, list[float]] = {}
-        self.steps_on = 0
+        self.phase = "first epoch"
+        self.rare: dict[str, dict[str, list[float]]] = {"first epoch": {}, "later epochs": {}}
+        self.steps_on = {"first epoch": 0, "later epochs": 0}
         self._others: list[Callback] = []
         self._steps: list = []
         self._on = True
@@ -74,7 +75,8 @@ class Switch(Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         done = batch_idx + 1
-        self.steps_on += self._on
+        self.phase = "later epochs" if trainer.current_epoch else "first epoch"
+        self.steps_on[self.phase] += self._on
         if trainer.current_epoch == 0 and done <= FIRST:
             if done == FIRST:
                 self.first, self._since = (self.now() - self._since) / FIRST, 0.0
@@ -100,8 +102,7 @@ class Switch(Callback):
 
     def _end_turn(self, trainer) -> None:
         if self._since:
-            phase = "later epochs" if trainer.current_epoch else "first epoch"
-            self.turns[phase].append((self._on, (self.now() - self._since) / (self.turn - 1)))
+            self.turns[self.phase].append((self._on, (self.now() - self._since) / (self.turn - 1)))
             self._since = 0.0
 
     def now(self) -> float:
@@ -117,15 +118,14 @@ class Switch(Callback):
             since = time.thread_time() if self.device != "cuda" else time.perf_counter()
             count(*args, **kwargs)
             spent = (time.thread_time() if self.device != "cuda" else time.perf_counter()) - since
-            self.rare.setdefault(count.__qualname__, []).append(spent)
+            self.rare[self.phase].setdefault(count.__qualname__, []).append(spent)
 
         return call
 
-    @property
-    def shared(self) -> float:
+    def shared(self, phase: str) -> float:
         """Seconds per step of what is not done in each step: as often as it was done, by its median (one call is often slow)."""
-        total = sum(len(spent) * float(np.median(spent)) for spent in self.rare.values())
-        return total / max(self.steps_on, 1)
+        total = sum(len(spent) * float(np.median(spent)) for spent in self.rare[phase].values())
+        return total / max(self.steps_on[phase], 1)
 
     def pairs(self, phase: str) -> tuple[np.ndarray, np.ndarray]:
         """Seconds per step without and with the callbacks, of neighbouring turns."""
@@ -206,9 +206,10 @@ def train(variant: Variant, setting: models.Setting, options: argparse.Namespace
     """A whole fit of one variant."""
     from lightning_diag.metrics.classification import StageMetrics
     from lightning_diag.metrics.ctc import CTCSignals
+    from lightning_diag.signals.split import SplitWatch
 
     variant.switch = Switch(options.device, setting.turn)
-    rare = ((StageMetrics, "flush"), (CTCSignals, "flush"))
+    rare = ((StageMetrics, "flush"), (CTCSignals, "flush"), (SplitWatch, "look"))
     try:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             for owner, name in rare:

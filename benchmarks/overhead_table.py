@@ -21,9 +21,8 @@ def row(model: str, variant: str, switch: Any, error: str | None) -> dict:
     if error or not len(off):
         return found | {"error": error or "no steps"}
     base = float(np.median(off))
-    shared = switch.shared * 1e6
+    shared = switch.shared("later epochs") * 1e6
     extra, low, high = (value + shared for value in interval((on - off) * 1e6))
-    early_off, early_on = switch.pairs("first epoch")
     return found | {
         "step_ms": base * 1e3,
         "pairs": len(off),
@@ -32,9 +31,14 @@ def row(model: str, variant: str, switch: Any, error: str | None) -> dict:
         "extra_us_interval": [low, high],
         "ratio": 1 + extra / (base * 1e6),
         "ratio_interval": [1 + v / (base * 1e6) for v in (low, high)],
-        "first_epoch_extra_us": float(np.median(early_on - early_off)) * 1e6 if len(early_off) else float("nan"),
+        "first_epoch_extra_us": _first_epoch(switch) * 1e6,
         "first_steps_extra_us": (switch.first - base) * 1e6,
     }
+
+
+def _first_epoch(switch: Any) -> float:
+    off, on = switch.pairs("first epoch")
+    return float(np.median(on - off)) + switch.shared("first epoch") if len(off) else float("nan")
 
 
 def show(found: list[dict]) -> None:

@@ -70,6 +70,11 @@ class Dispatch:
         """How many parts want to be told of ``hook`` now."""
         return len(self._awake[hook])
 
+    def alone(self, hook: str, other: str) -> bool:
+        """Whether of the parts that listen to ``hook`` one at most does not listen to ``other`` as well."""
+        also = {part for part, _ in self._awake[other]}
+        return sum(part not in also for part, _ in self._awake[hook]) <= 1
+
     def call(self, hook: str, *args: Any) -> None:
         """Tell all parts, in their order."""
         run = self.run

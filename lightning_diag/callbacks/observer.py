@@ -105,7 +105,7 @@ class Observer(Callback):
         self._finished = False
         self._dispatch.start()
         if self.run is not None:
-            self.run.module, self.run.step_done = pl_module, self._step_done
+            self.run.module, self.run.step_done, self.run.along = pl_module, self._step_done, self._along
             self._dispatch.guarded("the record of the resumed run", self._restore)
         self._call("fit_start")
         self._bind_step_hooks()
@@ -187,7 +187,7 @@ class Observer(Callback):
     def _step_done(
         self, stage: str, observation: Any, result: object, batch: object, batch_idx: int | None
     ) -> Again | None:
-        """The capture saw a step return. Where one part alone listens, it may ask for a shorter way."""
+        """The capture saw a step return. Where one part alone needs it, that part may ask for a shorter way."""
         run = self.run
         if run is None:
             return None
@@ -198,7 +198,13 @@ class Observer(Callback):
         run.observation, run.again = observation, None
         self._call("batch_end", stage, result, batch, batch_idx)
         run.observation = None
-        return run.again if self._dispatch.listeners("batch_end") == 1 else None
+        return run.again if self._dispatch.alone("batch_end", "along") else None
+
+    def _along(self, batch: object, target: object) -> bool:
+        """Tell the parts that want each batch of a step that went the short way; whether there are still some."""
+        if self._dispatch.listeners("along"):
+            self._call("along", batch, target)
+        return bool(self._dispatch.listeners("along"))
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, in time for ``ModelCheckpoint(monitor="diag/val_acc")``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ class Run:
         again: after ``batch_end``, what may be called in its place for training steps like this one, until the next
             :attr:`turn`; None: nothing.
         turn: grows when all parts want to be asked again (an epoch or a validation begins).
+        along: is given (batch, target) of a step that goes the short way; whether a part wants those of the next step too.
         rest: training steps until a resting part wants to be asked again in mid-epoch; 0: none does.
         step_done: to be called when a step has returned; see the consumer of ``capture.StepCapture``.
         inputs: batches evaluated outside the steps may be read from here by the probe.
@@ -45,6 +47,7 @@ class Run:
     directory: Path | None = None
     observation: Any = None
     again: Again | None = None
+    along: Callable[[Any, Any], bool] | None = None
     turn: int = 0
     rest: int = 0
     step_done: Consumer | None = None
@@ -162,6 +165,9 @@ class Part:
     def batch_end(self, run: Run, stage: str, result: Any, batch: Any, batch_idx: int | None) -> bool | None:
         """Right after a step that returned ``result``, before backward; ``run.observation`` is set meanwhile."""
 
+    def along(self, run: Run, batch: Any, target: Any) -> bool | None:
+        """In place of ``batch_end``, after a training step like the one before: a part that has it keeps no step from the short way."""
+
     def before_backward(self, run: Run) -> bool | None:
         """Before a backward pass."""
 
@@ -209,7 +215,7 @@ class Part:
 
 
 HOOKS = (
-    "fit_start", "train_start", "epoch_start", "batch_start", "batch_end", "before_backward", "before_optimizer_step",
+    "fit_start", "train_start", "epoch_start", "batch_start", "batch_end", "along", "before_backward", "before_optimizer_step",
     "validation_start", "validation_epoch_end", "validation_end", "interval_end", "interval_closed", "interval_done",
     "fit_end", "close",
 )  # fmt: skip

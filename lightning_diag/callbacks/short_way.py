@@ -40,7 +40,7 @@ class ShortWay:
         self._returned, self._count, self._keep = returned, count, keep
         self._turn = run.turn
 
-    def read(self, tensors: tuple[Tensor, ...], loss: Tensor, result: object, *, returned: bool) -> bool:
+    def read(self, tensors: tuple[Tensor, ...], loss: Tensor, result: object, batch: object, *, returned: bool) -> bool:
         """Count a step; the last of an epoch is never passed over, because its batch may be smaller."""
         run, rest = self._run, self._run.rest
         if rest == 1 or run.turn != self._turn or returned is not self._returned or not self._count(tensors, loss):
@@ -49,7 +49,8 @@ class ShortWay:
         collector.steps += 1
         if not returned and (step_loss := returned_loss(result)) is not None:
             self._losses.add(step_loss)
-        left = collector.enough_for() if collector.every > 1 else 0
+        each = run.along is not None and run.along(batch, tensors[1])
+        left = collector.enough_for() if collector.every > 1 and not each else 0
         if left:
             left = self.left = int(max(0, min(left, rest - 2 if rest else left, run.batches_left - 1)))
         run.rest = rest and rest - 1 - left

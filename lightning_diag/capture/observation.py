@@ -104,13 +104,14 @@ class Again(Protocol):
 
     left: int
 
-    def read(self, tensors: tuple[Tensor, ...], loss: Tensor, result: object, *, returned: bool) -> bool:
+    def read(self, tensors: tuple[Tensor, ...], loss: Tensor, result: object, batch: object, *, returned: bool) -> bool:
         """Take a step; False sends it, and those after it, the long way.
 
         Args:
             tensors: predictions and target, for CTC also the lengths of frames and tokens, detached.
             loss: of the call, detached.
             result: what the step returned.
+            batch: that it was given.
             returned: whether that is the loss.
         """
 

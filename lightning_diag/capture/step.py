@@ -233,7 +233,7 @@ class StepCapture:
             if again is not None and steady is not None and len(calls) == 1 and steady.matches(calls[0]):
                 call = calls[0]
                 returned = steady.returned(call, result)
-                if again.read(steady.tensors(call), call.result.detach(), result, returned=returned):
+                if again.read(steady.tensors(call), call.result.detach(), result, self._given, returned=returned):
                     state.count_repeat()
                     self._log.clear()
                     self._given = None

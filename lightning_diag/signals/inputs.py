@@ -74,8 +74,10 @@ def fingerprints(sampled: Tensor, weights: Tensor) -> Tensor:
         weights: (features,) int32, see :func:`hash_weights`.
     """
     bits = sampled.float().contiguous().view(torch.int32) if sampled.is_floating_point() else _fold(sampled)
-    mixed = (bits ^ (bits >> 15)) * weights
-    return (mixed ^ (mixed >> 13)).sum(1, dtype=torch.int64)
+    mixed = (
+        (bits >> 15).bitwise_xor_(bits).mul_(weights)
+    )  # in place: new memory for each operation costs more than it does
+    return mixed.bitwise_xor_(mixed >> 13).sum(1, dtype=torch.int64)
 
 
 def _fold(whole: Tensor) -> Tensor:

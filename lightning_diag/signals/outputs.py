@@ -56,15 +56,22 @@ class OutputWatch:
         self._steps += 1
 
     @property
-    def wants(self) -> bool:
-        """Whether the next step is wanted too."""
-        return self._left > 0 or self._steps < RANGED_STEPS
+    def wants_scores(self) -> bool:
+        """Whether :meth:`step` takes another one."""
+        return self._left > 0
+
+    @property
+    def wants_range(self) -> bool:
+        """Whether :meth:`widen` takes another one."""
+        return self._steps < RANGED_STEPS
 
     def step(self, preds: Tensor, kind: str, class_dim: int) -> None:
         """Keep a slice of ``preds`` (class scores on ``class_dim``), without synchronisation."""
-        if self._left <= 0 or preds.dim() < 2 or class_dim < 0:
+        if self._left <= 0:
             return
         self._left -= 1
+        if preds.dim() < 2 or class_dim < 0:
+            return
         # normalisation over the samples shows only on the whole batch
         whole = preds.dim() == 2 and preds.numel() <= KEPT_SCORES
         self._kept.append(((preds if whole else preds[:KEPT_ROWS]).detach().float().clone(), class_dim, kind))

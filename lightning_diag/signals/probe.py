@@ -101,12 +101,13 @@ class ModuleProbe:
 
     def wants(self, stage: str) -> bool:
         """Whether batches of ``stage`` are still to be kept."""
-        return self.why_not is None and len(self._kept.get(stage, ())) < self._wanted.get(stage, 0)
+        open_ = self.why_not is None and not self._undecided  # that is decided between epochs
+        return open_ and len(self._kept.get(stage, ())) < self._wanted.get(stage, 0)
 
     def before(self, stage: str) -> bool:
         """Before a step: watch the parts while batches are still wanted; whether they still are."""
         wanted = self.wants(stage)
-        if wanted and (self.reading is not None or (stage == "train" and not self._undecided)):
+        if wanted and (self.reading is not None or stage == "train"):
             self._watch = VisitWatch(self.module, None if self.reading is None else self.reading.name)
         return wanted
 

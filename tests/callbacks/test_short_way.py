@@ -132,6 +132,7 @@ def test_the_short_way_gives_the_same_record(tmp_path, monkeypatch, module: type
 
     assert bool(taken) is (module not in (Sum, TwoInTurn, Overwrites))  # these do not do the same in each step
     assert len(short.epochs) == len(long.epochs)
+    assert short.context.data == long.context.data
     for mine, theirs in zip(short.epochs, long.epochs, strict=True):
         assert mine.stages == theirs.stages
         assert certain(mine) == pytest.approx(certain(theirs))
@@ -174,3 +175,16 @@ def test_steps_whose_gradients_are_not_wanted_are_not_shown(tmp_path, monkeypatc
     assert few < len(shown)
     for mine, theirs in zip(resting.epochs, always.epochs, strict=True):
         assert certain(mine) == pytest.approx(certain(theirs))
+
+
+def test_the_first_epoch_goes_the_short_way_too(tmp_path, monkeypatch):
+    """Parts that have seen enough rest, and the one that fingerprints each batch is told of it alongside."""
+    long = []
+    seen = StageCollector.observe
+    monkeypatch.setattr(StageCollector, "observe", lambda self, *step: long.append(self.stage) or seen(self, *step))
+    monkeypatch.setattr(GradientSignals, "next_step", lambda self: None)
+    fit(tmp_path, all_callbacks(dirpath=tmp_path), Toy(), epochs=1, train=loader(803, 1))
+    assert long.count("train") <= 12
+    facts = read_history(tmp_path / "history.jsonl").context.data.train
+    assert facts.hashed == 803
+    assert sum(facts.drawn_counts) == 803

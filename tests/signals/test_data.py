@@ -270,3 +270,17 @@ def test_repeated_sequences_are_counted_for_indices_alone():
         signals.batch("train", (inputs, y), y)
         facts = signals.facts(DataFacts()).train
         assert (facts.hashed, facts.distinct, facts.repeated) == (6, 4, repeated)
+
+
+@pytest.mark.parametrize("size", [7, 32, 800])
+@pytest.mark.parametrize("kind", ["floats", "bytes", "tokens"])
+def test_batches_that_wait_give_the_same_facts_as_single_ones(monkeypatch, size, kind):
+    x, y = pair(4_000, d=3, seed=1)
+    x[17, 1] = torch.nan
+    x = {"floats": x, "bytes": (x.nan_to_num().abs() * 40).to(torch.uint8), "tokens": (x.nan_to_num() * 9).long()}[kind]
+    val = x[::5].clone(), y[::5].clone()
+    together = feed((x, y), val, epochs=2, size=size)
+    monkeypatch.setattr(split_module, "WAITING_STEPS", 1)
+    singly = feed((x, y), val, epochs=2, size=size)
+    assert together == singly
+    assert together[0].overlap.k == together[0].overlap.n

@@ -23,7 +23,7 @@ class DataPart(Part):
 
     def __init__(self) -> None:
         self.signals = DataSignals()
-        self._started: set[str] = set()
+        self._binary = False
 
     def epoch_start(self, run: Run) -> None:
         """A training epoch begins."""
@@ -39,7 +39,12 @@ class DataPart(Part):
             return None
         seen = run.observation
         target, binary = (None, False) if seen is None else (seen.target, seen.task == "binary")
+        self._binary = binary if stage == "train" else self._binary
         return self.signals.batch(stage, batch, target, binary=binary)
+
+    def along(self, run: Run, batch: Any, target: Any) -> bool:
+        """Look at a training batch like the one before."""
+        return self.signals.batch("train", batch, target, binary=self._binary)
 
     def interval_end(self, run: Run) -> None:
         """Signals of the epoch; the facts at once where the epoch was long."""

@@ -40,9 +40,10 @@ class LossPart(Part):
         self._seen = self._seen or (observation.source, weight, observation.label_smoothing)
         if by_class:
             self._watch.step(observation.preds, observation.kind, observation.class_dim)
-        if observation.kind == "logits" and not by_class:  # few class scores can all lie in [0, 1] for a while
+            return self._watch.wants_scores
+        if observation.kind == "logits":  # few class scores can all lie in [0, 1] for a while
             self._watch.widen(observation.preds)
-        return self._watch.wants
+        return observation.kind == "logits" and self._watch.wants_range
 
     def interval_end(self, run: Run) -> None:
         """Read it."""

@@ -11,7 +11,7 @@ from lightning_diag.callbacks.base import DiagCallback
 from lightning_diag.callbacks.guard import never_ends_a_run
 from lightning_diag.callbacks.messages import say, warn
 from lightning_diag.callbacks.misuse import misconfiguration
-from lightning_diag.callbacks.pretrain_record import record_pretraining
+from lightning_diag.callbacks.pretrain_record import record_pretraining, record_stop
 from lightning_diag.checkpoints.table import message
 from lightning_diag.checkpoints.verdict import NOT_LOADED, PARTLY
 from lightning_diag.checkpoints.verifier import LoadVerification
@@ -95,7 +95,9 @@ class PretrainLoadVerifier(DiagCallback):
             )
             self._judged = True
             missing = facts.verdict == NOT_LOADED
-            trainer.should_stop |= missing and self.on_not_loaded == "stop"
+            if missing and self.on_not_loaded == "stop":
+                trainer.should_stop = True
+                record_stop(trainer)
             told = message(facts, on_not_loaded=self.on_not_loaded)
             refused = WeightsNotLoadedError(told) if missing and self.on_not_loaded == "raise" else None
             record_pretraining(trainer, facts)

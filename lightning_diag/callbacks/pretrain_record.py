@@ -8,6 +8,8 @@ from typing import Any
 
 from lightning_diag.callbacks.observer import Observer
 from lightning_diag.history import PretrainFacts
+from lightning_diag.recorder import Recorder
+from lightning_diag.rules.weights_not_loaded import VERIFIER
 
 
 def record_pretraining(trainer: Any, facts: PretrainFacts, values: Mapping[str, float] | None = None) -> None:
@@ -20,10 +22,22 @@ def record_pretraining(trainer: Any, facts: PretrainFacts, values: Mapping[str, 
         facts: the verdict so far.
         values: scalars of the running epoch.
     """
-    observer = Observer.find(trainer)
-    if observer is None or observer.run is None:
+    recorder = _recorder(trainer)
+    if recorder is None:
         return
-    recorder = observer.run.recorder
     model = replace(recorder.context.model, looks_fresh=facts.looks_fresh)
     recorder.update(model=model, pretrain=facts if facts.checkpoint else None)
     recorder.values(values or {})
+
+
+def record_stop(trainer: Any) -> None:
+    """That the verifier ends the run, so that the report names who did."""
+    recorder = _recorder(trainer)
+    if recorder is not None:
+        stop = replace(recorder.context.stop, stopper=VERIFIER, reason="The pretrained weights are not in the module.")
+        recorder.update(stop=stop)
+
+
+def _recorder(trainer: Any) -> Recorder | None:
+    observer = Observer.find(trainer)
+    return None if observer is None or observer.run is None else observer.run.recorder

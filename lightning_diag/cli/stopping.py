@@ -104,6 +104,9 @@ def _verdict(history: RunHistory, result: Replay) -> list[str]:
         else ""
     )
     many = len(result.decisions)
+    if not result.saved:
+        text = f"It would not have stopped before the end: the criterion is met after epoch {result.stop_epoch}, the last one."
+        return [text, *_otherwise(history, result)]
     return [
         f"It would have stopped after epoch {result.stop_epoch}. {result.stop.reason}.",
         f"That saves {result.saved} of {many} evaluations{missed}.",

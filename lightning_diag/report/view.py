@@ -125,6 +125,17 @@ class View:
         return diverged_from(self.history, int(self.diagnosis.thresholds.get("LD101", {}).get("steps", 0)))
 
     @cached_property
+    def would_stop(self) -> int | None:
+        """The epoch after which the adaptive criterion would have stopped; None where that is the last one, which saves nothing."""
+        epoch, records = self.history.context.stop.would_stop_epoch, self.history.epochs
+        said = any(event.kind == "would_stop" and self.saves(r) for r in records for event in r.events)
+        return epoch if epoch is not None and (said or any(r.epoch > epoch for r in records)) else None
+
+    def saves(self, record: EpochRecord) -> bool:
+        """Whether a stop after ``record`` saves anything: another evaluation follows it."""
+        return record is not self.history.epochs[-1]
+
+    @cached_property
     def repeats(self) -> bool:
         """Whether an epoch was evaluated more than once, so that rows need the step to be told apart."""
         return len({r.epoch for r in self.history.epochs}) < len(self.history.epochs)

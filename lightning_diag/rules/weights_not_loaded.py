@@ -31,7 +31,7 @@ class WeightsNotLoaded(Rule):
         if facts.verdict != "not loaded":
             return None
         how = "load with the line above" if facts.fix else "mend the load"
-        near = facts.cosine is not None and facts.cosine > self.related
+        near, stopped = facts.cosine is not None and facts.cosine > self.related, _stopped(history)
         return self.finding(
             severity="error",
             confidence=0.8 if near else 0.99,
@@ -40,17 +40,45 @@ class WeightsNotLoaded(Rule):
             summary=f"{percent(facts.equal or 0.0)} of the weights of {where(facts)} equal {facts.checkpoint}: it was not loaded.",
             evidence=(share_evidence(facts),),
             against=_against(facts) if near else (),
-            why="The run trains from a random start while its settings are meant for fine-tuning.",
+            why=_why(history, stopped=stopped),
             actions=(
                 load_action(facts),
                 "check what loading returns: `missing_keys` should hold nothing but the new head, `unexpected_keys` nothing",
-                "train again from the start: what this run learned says nothing about the pretrained model",
+                *(
+                    []
+                    if stopped
+                    else ["train again from the start: what this run learned says nothing about the pretrained model"]
+                ),
             ),
             next_test=f"{how} and run one step: PretrainLoadVerifier must then answer “loaded”",
             scope="weights",
             explains=(*WITHOUT_PRETRAINING, "LD110"),
             excludes=("LD502", "LD504", "LD508"),
         )
+
+
+VERIFIER = "PretrainLoadVerifier"
+"""The callback that ends a run for this."""
+START = {
+    True: "weights that look as an initialiser leaves them",
+    False: "weights that do not look as an initialiser leaves them and are not those of the checkpoint",
+    None: "weights that are not those of the checkpoint",
+}
+"""What is known of the start, by ``ModelFacts.looks_fresh``."""
+
+
+def _why(history: RunHistory, *, stopped: bool) -> str:
+    """What the run trained from, as far as it is known, or would have where the verifier ended it."""
+    start = START[history.context.model.looks_fresh]
+    if stopped:
+        return f"The run was stopped for it; it would have trained from {start}, with settings meant for fine-tuning."
+    return f"The run trains from {start}, while its settings are meant for fine-tuning."
+
+
+def _stopped(history: RunHistory) -> bool:
+    """Whether the verifier ended the run, by its error or by a stop after the first step."""
+    stop = history.context.stop
+    return (stop.error or "").startswith("WeightsNotLoadedError") or stop.stopper == VERIFIER
 
 
 def _against(facts: PretrainFacts) -> tuple[Evidence, ...]:

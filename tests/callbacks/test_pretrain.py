@@ -95,6 +95,9 @@ def test_not_loaded_raises_before_the_first_update_with_the_fix(tmp_path, stage1
 def test_stop_ends_after_the_first_step(tmp_path, stage1):
     run = fit(tmp_path, [PretrainLoadVerifier(stage1, on_not_loaded="stop")], seeded(Toy, 3), epochs=3)
     assert run.global_step == 1
+    stop = Observer.find(run).run.recorder.context.stop
+    assert (stop.status, stop.stopper) == ("stopped", "PretrainLoadVerifier")
+    assert "The run was stopped for it" in (tmp_path / "diagnosis.md").read_text()
 
 
 def test_a_file_that_cannot_be_read_is_told_before_training(tmp_path):

@@ -273,3 +273,37 @@ def test_a_first_epoch_that_could_show_nothing_does_not_make_labels_random() -> 
         assert reason in next(n.reason for n in run.not_checked if n.code == "LD607")
     assert at_first_sight(many, moved).finding("LD607") is not None
     assert at_first_sight(many, {"train/loss": [0.7] * 6}, steps=150).finding("LD607") is not None
+
+
+@pytest.mark.parametrize(
+    ("fresh", "start"),
+    [
+        (True, "look as an initialiser leaves them"),
+        (False, "do not look as an initialiser"),
+        (None, "weights that are not those of the checkpoint"),
+    ],
+)
+def test_weights_that_did_not_arrive_say_what_is_known_of_the_start(fresh, start):
+    facts = PretrainFacts(
+        verdict="not loaded", checkpoint="a.pt", module="encoder", equal=0.0, parameters=9, cosine=0.0
+    )
+    ended = {"stop": {"status": "exception", "error": "WeightsNotLoadedError: no"}}
+    going, stopped = (
+        diagnose(history({"val/loss": [1.0]}, pretrain=facts, model={"looks_fresh": fresh}, **more)).finding("LD501")
+        for more in ({}, ended)
+    )
+    assert start in going.why
+    assert going.why.startswith("The run trains from")
+    assert "random" not in going.why + stopped.why
+    assert start in stopped.why
+    assert stopped.why.startswith("The run was stopped for it; it would have trained from")
+    assert [len(found.actions) for found in (going, stopped)] == [3, 2], (
+        "a run that was stopped has learned nothing to repeat"
+    )
+
+
+def test_a_stop_by_the_verifier_is_for_the_weights_and_another_one_is_not():
+    facts = PretrainFacts(verdict="not loaded", checkpoint="a.pt", module="encoder", equal=0.0, parameters=9)
+    for stopper, begin in (("PretrainLoadVerifier", "The run was stopped for it"), ("EarlyStopping", "The run trains")):
+        run = history({"val/loss": [1.0]}, pretrain=facts, stop={"status": "stopped", "stopper": stopper})
+        assert diagnose(run).finding("LD501").why.startswith(begin)

@@ -7,6 +7,9 @@ import pytest
 from lightning_diag.engine import diagnose
 from lightning_diag.history import EpochRecord, Paired, RunHistory, StageRecord, StopFacts
 from lightning_diag.report import render_markdown
+from lightning_diag.report.figures.curves import _marks
+from lightning_diag.report.sections.status import statuses
+from lightning_diag.report.view import View
 from lightning_diag.stopping import Evaluation, JointCriterion, StoppingCriterion, compared, replay
 from lightning_diag.stopping.wording import FACTS, apart, stalled_or_improving
 from tests.build import history
@@ -118,3 +121,26 @@ def test_a_stop_by_the_criterion_that_looks_too_early_shows_both_sides_and_no_pa
     assert found is not None
     assert found.against == ()
     assert "patience" in found.actions[0]
+
+
+def stopped_late(epoch, event=None):
+    stop = StopFacts(status="finished", would_stop_epoch=epoch, would_stop_reason="stalled", probability=((9, 0.1),))
+    events = {event: "would_stop"} if event is not None else None
+    return history({"val/loss": [1.0 - 0.01 * i for i in range(10)]}, stop=stop, events=events)
+
+
+@pytest.mark.parametrize("event", [None, 9], ids=["replayed", "live"])
+def test_a_stop_after_the_last_epoch_saves_nothing_and_says_so(event):
+    run = stopped_late(9, event)
+    text = render_markdown(run, diagnose(run))
+    assert "Would have stopped" not in text
+    assert (
+        "**Would not have stopped earlier:** the criterion is met after epoch 9, the last one, where a stop saves nothing."
+        in text
+    )
+    view = View(history=run, diagnosis=diagnose(run))
+    assert not any("would stop" in words for words in statuses(view))
+    assert "would stop" not in {mark for _, mark, _ in _marks(view)}
+    earlier = stopped_late(8, None if event is None else 8)
+    assert "Would have stopped after epoch 8" in render_markdown(earlier, diagnose(earlier))
+    assert "would stop" in statuses(View(history=earlier, diagnosis=diagnose(earlier)))[8]

@@ -220,6 +220,8 @@ def _marks(view: View) -> Iterator[tuple[float, str, str]]:
         at = view.positions[id(record)]
         for event in record.events:
             seen[event.kind] = seen.get(event.kind, 0) + 1
+            if event.kind == "would_stop" and not view.saves(record):
+                continue
             if event.kind in EVENTS and seen[event.kind] <= MOST_EVENTS:
                 yield at, EVENTS[event.kind], FAINT
         if "nan" not in seen and _broken(view, record, losses):

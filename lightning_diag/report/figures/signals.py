@@ -150,7 +150,6 @@ def stopping(view: View) -> Figure | None:
 
 
 def _stops(view: View) -> list[tuple[int, str, str]]:
-    stop = view.history.context.stop
     best = [(view.best.epoch, "best", MARK)] if view.best is not None else []
-    would = [(stop.would_stop_epoch, "would stop", OTHER)] if stop.would_stop_epoch is not None else []
+    would = [(view.would_stop, "would stop", OTHER)] if view.would_stop is not None else []
     return best + would

@@ -139,10 +139,13 @@ def stopping(view: View) -> tuple[Block, ...]:
     blocks: list[Block] = [Figure(name="stopping", alt="probability that the best still improves")]
     blocks = blocks if "stopping" in view.figures else []
     items = []
-    if stop.would_stop_epoch is not None:
+    if view.would_stop is not None:
         text = f"{name(stop.would_stop_reason, 900)}" if stop.would_stop_reason else ""
-        items.append(Item(lead=f"Would have stopped after epoch {stop.would_stop_epoch}.", text=sentence(text)))
+        items.append(Item(lead=f"Would have stopped after epoch {view.would_stop}.", text=sentence(text)))
         items += [Item(text=_saved(view)), Item(text=_longer_or_not(view))]
+    elif stop.would_stop_epoch is not None:
+        text = f"the criterion is met after epoch {stop.would_stop_epoch}, the last one, where a stop saves nothing"
+        items.append(Item(lead="Would not have stopped earlier:", text=f"{text}."))
     elif stop.probability:
         epoch, value = stop.probability[-1]
         items.append(
@@ -173,7 +176,7 @@ WORTH = 0.05
 def _longer_or_not(view: View) -> str:
     """One conclusion where a finding says *train longer* and the criterion *stop*: what the rest of the run brought."""
     found = next((f for code in ("LD206", "LD205") if (f := view.diagnosis.finding(code)) is not None), None)
-    epoch = view.history.context.stop.would_stop_epoch
+    epoch = view.would_stop
     if found is None or epoch is None:
         return ""
     pairs = dict((view.metric, ("val/loss", "min")))

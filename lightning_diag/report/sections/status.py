@@ -76,7 +76,11 @@ def statuses(view: View) -> list[tuple[str, ...]]:
     words = []
     stops = _would_stop(view)
     for at, record in enumerate(view.history.epochs):
-        found = [*_events(record), *(["would stop"] if at == stops else []), *_judge(view, record, course, spread)]
+        found = [
+            *_events(view, record),
+            *(["would stop"] if at == stops else []),
+            *_judge(view, record, course, spread),
+        ]
         if record.epoch in established:
             found = ["drop", *(w for w in found if w not in {"drop", *SAME})]
         if resumed is not None and record.epoch == resumed.epoch:
@@ -99,14 +103,16 @@ def _start(view: View) -> _Course:
 
 def _would_stop(view: View) -> int | None:
     """Position of the evaluation after which the criterion would have stopped, where only its replay says so."""
-    epoch = view.history.context.stop.would_stop_epoch
-    if any(event.kind == "would_stop" for record in view.history.epochs for event in record.events):
+    epoch = view.would_stop
+    if epoch is None or any(event.kind == "would_stop" for record in view.history.epochs for event in record.events):
         return None
     return max((i for i, record in enumerate(view.history.epochs) if record.epoch == epoch), default=None)
 
 
-def _events(record: EpochRecord) -> Iterator[str]:
-    return (EVENTS[event.kind] for event in record.events if event.kind in EVENTS)
+def _events(view: View, record: EpochRecord) -> Iterator[str]:
+    for event in record.events:
+        if event.kind in EVENTS and (event.kind != "would_stop" or view.saves(record)):
+            yield EVENTS[event.kind]
 
 
 def _judge(view: View, record: EpochRecord, course: _Course, spread: float) -> Iterator[str]:

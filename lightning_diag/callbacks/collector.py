@@ -47,7 +47,7 @@ class StageCollector:
         self.uncounted = 0
         self.partial = False
         self.every = 1  # training steps of which one is read in this epoch, for as long as they differ in values alone
-        self.passed_over = False  # steps, in any epoch
+        self.one_in = 1  # the largest of them of all epochs in which steps were passed over
         self._in_part = False
         self._phase = 0
         self.memory = SampleMemory() if stage != "train" else None
@@ -123,7 +123,7 @@ class StageCollector:
     def pass_over(self) -> None:
         """A step of which only the loss is known."""
         self.steps += 1
-        self.passed_over = True
+        self.one_in = max(self.one_in, self.every)
         if self.ctc is not None:
             self.ctc.pass_over()
 
@@ -208,10 +208,10 @@ class StageCollector:
                 f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a "
                 f"batch has more than {TRAIN_SCORES:,} scores. Validation counts all."
             )
-        if self.passed_over and self.ctc is None:
+        if self.one_in > 1 and self.ctc is None:
             return (
-                f"After the first epoch, training accuracy rests on one batch in {self.every}, evenly spaced; the training loss "
-                "is that of all. Validation counts all."
+                f"After the first epoch, training accuracy rests on one batch in {self.one_in}, evenly spaced; the training "
+                "loss is that of all. Validation counts all."
             )
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lightning_diag.capture import values
+from lightning_diag.capture import scaling, values
 from lightning_diag.capture.batch import Path, leaves, name_of, pick
 from lightning_diag.capture.discovery import is_label
 from lightning_diag.capture.matching import CASTS, POINTWISE, VIEWS, match_leaf, match_output, tried
@@ -26,11 +26,13 @@ class Lengths:
         places: where the lengths lie, the first that is there in a stage; empty where they are nowhere.
         padding: value of the entries behind the end; None where none was seen.
         full: whether all sequences were as long as the whole.
+        scaled: numbers of the batch from which the step may compute them, where they lie nowhere.
     """
 
     places: tuple[Place, ...] = ()
     padding: int | None = None
     full: bool = False
+    scaled: tuple[scaling.Scaled, ...] = ()
 
     def find(self, evidence: Evidence, whole: Tensor, number: int, size: int) -> Tensor | tuple[int, ...] | None:
         """Of this step; None when they cannot be told.
@@ -46,7 +48,15 @@ class Lengths:
             return found.detach().flatten()
         if self.padding is not None and whole.shape == (number, size):
             return (whole != self.padding).sum(1)
+        computed = scaling.agreed(self.scaled, evidence.batch, size) if self.scaled else None
+        if computed is not None and computed.numel() == number:
+            return computed
         return (size,) * number if self.full or number == 1 else None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Leaves of the batch that are needed."""
+        return (*(p.path for p in self.places if p.where == "batch"), *(one.path for one in self.scaled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +97,7 @@ class SequencePlan:
     @property
     def leaves(self) -> tuple[Path, ...]:
         """Leaves of the batch that are needed."""
-        places = (*self.input_lengths.places, *self.target_lengths.places)
-        return (self.target, *(p.path for p in places if p.where == "batch"))
+        return (self.target, *self.input_lengths.paths, *self.target_lengths.paths)
 
     def observe(self, evidence: Evidence) -> Observation | None:
         """The pair of a step; None when it is not there.
@@ -111,7 +120,11 @@ class SequencePlan:
         inputs = self.input_lengths.find(evidence, scores, number, frames)
         tokens = self.target_lengths.find(evidence, target, number, size)
         if inputs is None or tokens is None or (target.dim() == 2 and len(target) != number):
-            raise Rejected(f"the lengths of the {'targets' if inputs is not None else 'inputs'} are not in the batch")
+            open_rule = inputs is None and any(one.fits for one in self.input_lengths.scaled)
+            known = ", and training leaves open by which rule the step computes them" if open_rule else ""
+            raise Rejected(
+                f"the lengths of the {'targets' if inputs is not None else 'inputs'} are not in the batch{known}"
+            )
         return Observation(
             task="ctc",
             preds=scores,
@@ -156,7 +169,7 @@ class SequencePlan:
             target=labels[0] if len(labels) == 1 else (None,),
             leaf_view="",
             leaf_cast="",
-            input_lengths=replace(plan.input_lengths, places=frames),
+            input_lengths=replace(plan.input_lengths, places=frames, scaled=()),
             target_lengths=replace(plan.target_lengths, places=()),
         )
 
@@ -171,10 +184,22 @@ _POINTWISE = {**POINTWISE, "log()": torch.log}
 
 def learned(known: Plan | None, seen: Observation, evidence: Evidence) -> Plan | None:
     """The path of the pair of a CTC loss call; lengths that are alike by chance in one step are told apart by the next."""
-    if isinstance(known, SequencePlan) and known.gives(seen, evidence):
-        return known
+    narrowed = _narrowed(known, seen, evidence) if isinstance(known, SequencePlan) else None
+    if narrowed is not None and narrowed.gives(seen, evidence):
+        return known if narrowed == known else narrowed
     found = learn(seen, evidence.visits, evidence.batch)
+    if found is not None and narrowed is not None and narrowed.input_lengths.scaled:
+        found = replace(found, input_lengths=replace(found.input_lengths, scaled=narrowed.input_lengths.scaled))
     return known if found is None or found == known else found
+
+
+def _narrowed(known: SequencePlan, seen: Observation, evidence: Evidence) -> SequencePlan:
+    """What is left of the rules by which the step may compute the lengths of its frames."""
+    frames, lengths = _tensor(seen.input_lengths), known.input_lengths
+    if frames is None or not lengths.scaled:
+        return known
+    scaled = tuple(one.narrowed(frames, evidence.batch) for one in lengths.scaled)
+    return replace(known, input_lengths=replace(lengths, scaled=scaled))
 
 
 def fitted(plan: Plan, evidence: Evidence) -> Plan:
@@ -195,7 +220,8 @@ def learn(seen: Observation, visits: list[Visit], batch: Mapping[Path, Tensor]) 
         return None
     visit, path, view, pointwise = output
     padded = target.dim() == 2
-    frames = Lengths(_places(inputs, visits, batch), full=_is(inputs, seen.preds.shape[0]))
+    places, full = _places(inputs, visits, batch), _is(inputs, seen.preds.shape[0])
+    frames = Lengths(places, full=full, scaled=() if places or full else scaling.learn(inputs, batch))
     padding = _padding(target, tokens) if padded else None
     targets = Lengths(_places(tokens, [], batch), padding, padded and _is(tokens, target.shape[1]))
     where = _same(pick(visit.output, path), visits)

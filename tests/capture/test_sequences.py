@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from lightning_diag.capture.scaling import agreed, learn
 from tests.capture.styles import REGISTRY, Style, decoded
 from tests.capture.styles.base import BATCH, classes, floats
 from tests.capture.test_styles import run
 
+DECODED = ["DecodedLines", "DecodedInside", "DecodedAlone", "DecodedPadded", "DecodedSelected", "DecodedComputed"]
 
-@pytest.mark.parametrize("name", ["DecodedLines", "DecodedInside", "DecodedAlone", "DecodedPadded", "DecodedSelected"])
+
+@pytest.mark.parametrize("name", DECODED)
 def test_lengths_of_a_validation_that_only_decodes(name):
     style = REGISTRY[name]
     _, observer = run(style)
@@ -44,12 +47,48 @@ def numbered(g, stage):
     return floats(g, 1, decoded.FRAMES, 8), torch.ones(1, 2), torch.tensor([1])
 
 
-@pytest.mark.parametrize(("module", "batch"), [(Unnumbered, several), (Numbered, numbered)])
+class Bent(decoded.DecodedComputed):
+    """No rule of the kind that is known gives these lengths."""
+
+    def frames(self, width):
+        return (width**2 // 160).clamp(min=1)
+
+
+class Open(decoded.DecodedComputed):
+    """Training has but two widths, which leave open how many frames any other has."""
+
+
+def two_widths(g, stage):
+    batch = decoded.wide(g, stage)
+    if stage == "train":
+        batch["width"] = torch.where(batch["width"] > 30, 40, 20)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("module", "batch"), [(Unnumbered, several), (Numbered, numbered), (Bent, decoded.wide), (Open, two_widths)]
+)
 def test_no_pair_where_lengths_or_targets_are_not_known(module, batch):
     _, observer = run(Style(module.__name__, module, batch, lambda m, b, s: (b[0], b[0]), "ctc"))
     facts = observer.capture.facts("val")
     assert not [seen for stage, seen, _ in observer.seen if stage == "val"]
     assert facts.source is None
     assert "no predictions and targets" in facts.problem
-    if module is Unnumbered:
+    if module is not Numbered:
         assert "lengths" in facts.problem
+        assert ("leaves open by which rule" in facts.problem) == (module is Open)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("shift", [-3, 0, 1, 7])
+def test_rules_that_give_all_lengths_seen_are_kept_and_only_those(step, shift):
+    widths = torch.arange(20, 61)
+    batch = {("width",): widths, ("other",): widths.flip(0)}
+    lengths = (widths + shift) // step
+    found = learn(lengths, batch)
+    assert [(one.path, one.fits) for one in found] == [(("width",), ((step, shift, shift),))]
+    new = torch.tensor([7, 100, 333])
+    assert torch.equal(agreed(found, {("width",): new}, 1000), (new + shift) // step)
+    assert not found[0].narrowed(lengths + 1, batch).fits
+    assert agreed(found, {("width",): new}, 5).max() == 5
+    assert agreed(found, {("other",): new}, 5) is None

@@ -187,3 +187,42 @@ class DecodedSelected(Base):
 
     def validation_step(self, batch, batch_idx):
         self.read.append(self.net(batch["inputs"]).argmax(-1))
+
+
+def wide(g, stage):
+    number = 16 if stage == "train" else BATCH
+    widths, tokens = torch.randint(8, 41, (number,), generator=g), torch.randint(1, 3, (number,), generator=g)
+    widths[0] = 40
+    return {
+        "image": floats(g, number, 1, FEATURES, 40),
+        "width": widths,
+        "target": classes(g, number, 2).clamp(min=1),
+        "tokens": tokens,
+    }
+
+
+@style(
+    batch=wide,
+    pair=lambda m, b, s: (m.net(b["image"]).squeeze(2).permute(2, 0, 1).log_softmax(-1), b["target"]),
+    task="ctc",
+    source=("loss call ctc_loss", "output of net with batch['target'] (calibrated)"),
+)
+class DecodedComputed(Base):
+    """The frames are counted in the step from the widths of the images: one in four pixels."""
+
+    lengths = staticmethod(lambda b: ((b["width"] // 4).tolist(), b["tokens"].tolist()))
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.read = nn.Conv2d(1, CLASSES, (FEATURES, 4), stride=(1, 4)), []
+        self.ctc = nn.CTCLoss(zero_infinity=True)
+
+    def frames(self, width):
+        return width // 4
+
+    def training_step(self, batch, batch_idx):
+        log_probs = self.net(batch["image"]).squeeze(2).permute(2, 0, 1).log_softmax(-1)
+        return self.ctc(log_probs, batch["target"], self.frames(batch["width"]), batch["tokens"])
+
+    def validation_step(self, batch, batch_idx):
+        self.read.append(self.net(batch["image"]).argmax(1))

@@ -208,7 +208,7 @@ def test_a_drop_that_noise_explains_is_not_established() -> None:
     assert worse.claim == "That validation got worse over all (72 % → 59 %)"
     assert (
         worse.reason
-        == "21/29 = 72 % in epoch 21 against 17/29 = 59 % at the end, p = 0.41 (Fisher's exact test); pairing these samples could not settle it (p = 0.13 at best)"
+        == "21/29 in epoch 21 against 17/29 at the end, p = 0.41 (Fisher's exact test); pairing these samples could not settle it (p = 0.13 at best)"
     )
     assert "about 190 samples" in worse.needed
     target = next(c for c in claims if "target" in c.claim)

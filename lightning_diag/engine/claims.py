@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning_diag import statistics
 from lightning_diag.findings import NotEstablished
 from lightning_diag.history import ClassRow, Count, Paired, RunHistory
 from lightning_diag.rules.best_weights import start_is_best
+from lightning_diag.rules.broken_losses import diverged_from
 from lightning_diag.rules.falls import Fall, fall, start
 from lightning_diag.rules.falls import best as chosen
 from lightning_diag.rules.independence import independent
@@ -18,6 +21,16 @@ SMALL_FALL = 0.01
 """Nobody reads a fall of less than a point out of a curve; to refute it would take tens of thousands of samples."""
 LARGE_BIAS = 0.02
 """The best of many epochs is worth a word when its optimism may exceed two points."""
+
+
+GOT_WORSE = "validation got worse over all"
+FEWER_LINES = "fewer lines are decoded without an error"
+"""The claim that the last evaluation is worse than the best one; of CTC whole lines are counted."""
+
+
+def doubts_fall(claims: Sequence[NotEstablished]) -> bool:
+    """Whether one of the claims is that of the fall from the best to the last evaluation."""
+    return any(what in claim.claim for claim in claims for what in (GOT_WORSE, FEWER_LINES))
 
 
 def not_established(history: RunHistory) -> tuple[NotEstablished, ...]:
@@ -39,10 +52,8 @@ def _got_worse(history: RunHistory) -> NotEstablished | None:
     best, last = found.then, found.now
     if best.rate - last.rate < SMALL_FALL or percent(best.rate) == percent(last.rate):
         return None
-    what = (
-        "fewer lines are decoded without an error" if history.context.task == "ctc" else "validation got worse over all"
-    )
-    reason = f"{of(best)} in epoch {found.epoch} against {of(last)} at the end, {found.chance}"
+    what = FEWER_LINES if history.context.task == "ctc" else GOT_WORSE
+    reason = f"{best.k:,}/{best.n:,} in epoch {found.epoch} against {last.k:,}/{last.n:,} at the end, {found.chance}"
     if not independent(history):
         needed = "more validation samples, or the accuracy of each sample in both epochs, paired"
     elif found.paired is None:
@@ -140,9 +151,10 @@ def _single_classes(history: RunHistory) -> NotEstablished | None:
     small = (
         [row for row in record.classes if 0 < row.support < SMALL_SUPPORT] if record and independent(history) else []
     )
-    if not small:
-        return None
-    shown = listed([_class_text(history, row) for row in sorted(small, key=lambda r: (r.recall.rate, r.index))], 4)
+    if len({row.recall.rate for row in small}) < 2 or diverged_from(history) is not None:
+        return None  # nobody ranks classes that are all alike, nor those of weights that are lost
+    told = [row for row in small if row.correct < row.support]
+    shown = listed([_class_text(history, row) for row in sorted(told, key=lambda r: (r.recall.rate, r.index))], 4)
     largest = max(row.support for row in small)
     widest = f"{100 * statistics.detectable(largest, 0.9):.0f}"
     return NotEstablished(

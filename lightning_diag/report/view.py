@@ -68,6 +68,8 @@ def interval_text(count: Count | None) -> str:
     return numbers.bounds(found.low, found.high, count.n)
 
 
+NUMBERS_TO = 14
+"""Classes up to which a drawn confusion matrix has its counts written into it."""
 LARGEST = 1e30
 """Values beyond it are not drawn: a loss there has diverged, and the arithmetic of an axis overflows on 1e308."""
 

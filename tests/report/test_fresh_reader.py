@@ -11,7 +11,7 @@ from lightning_diag.report import render_markdown
 from lightning_diag.report.figures.curves import _levels
 from lightning_diag.report.view import View
 from tests import healthy, seeds
-from tests.build import history
+from tests.build import history, with_matrix
 
 
 def report(run):
@@ -352,3 +352,42 @@ def test_single_cuts_restarts_and_jumps_keep_their_epochs():
     assert stepped == "MultiStepLR: 0.1 in epoch 0, 0.0001 in epoch 4. Cut in epochs 2, 3, 4."
     assert learning_rate([0.1, 0.1, 0.01, 0.01], "") == "0.1 in epoch 0, 0.01 in epoch 3."
     assert "highest 2 in epoch 4" in learning_rate([1.0, 0.8, 0.6, 0.4, 2.0, 1.0, 0.5], "CosineAnnealingLR")
+
+
+def test_classes_that_are_all_alike_are_not_ranked():
+    """All at 100 %, all of a diverged model, or one left below the others that are full."""
+    claims = {}
+    for name, cells, nan in (
+        ("full", [(10, 10, 10), (11, 11, 11)], False),
+        ("lost", [(10, 21, 10), (11, 0, 0)], True),
+        ("mixed", [(10, 12, 10), (11, 9, 9)], False),
+    ):
+        losses = [1.0, float("nan")] if nan else [1.0, 0.5]
+        run = history(
+            {"train/loss": losses, "val/loss": losses}, counts={"val": [(9, 21), None]}, rows={"val": cells}, classes=2
+        )
+        claims[name] = [d for d in diagnose(run).not_established if "class" in d.claim]
+    assert not claims["full"]
+    assert not claims["lost"]
+    assert "class 1 9/11" in claims["mixed"][0].reason
+    assert "class 0" not in claims["mixed"][0].reason, "at 100 % there is nothing to be ranked down"
+
+
+def test_a_doubted_fall_gives_its_counts_and_its_test_once():
+    run = history({}, counts={"val": [(20, 29), (22, 29), (19, 29)]}, classes=10)
+    text = report(run)
+    below = text[text.index("## What is not established") : text.index("## Epochs")]
+    assert "22/29 = 76 %" not in below, "the claim has the rates"
+    assert "22/29 in epoch 1 against 19/29 at the end" in below
+    table = text[: text.index("## What is not established")]
+    assert "−10 points against epoch 1: not established |" in table
+
+
+def test_a_small_matrix_that_is_drawn_is_not_written_out_again():
+    run = with_matrix(history(rows={"val": [(10, 9, 8), (10, 11, 9)]}, classes=2), [[8, 2], [1, 9]])
+    found = diagnose(run)
+    assert "## Most confused" in render_markdown(run, found)
+    assert "## Most confused" not in render_markdown(run, found, figures={"confusion": "diagnosis/confusion.svg"})
+    big = [[5 if i == j else int(j == i + 1) for j in range(20)] for i in range(20)]
+    many = with_matrix(history(rows={"val": [(6, 6, 5)] * 20}, classes=20), big)
+    assert "## Most confused" in render_markdown(many, diagnose(many), figures={"confusion": "diagnosis/confusion.svg"})

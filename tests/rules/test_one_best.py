@@ -76,7 +76,8 @@ def test_the_fall_from_the_best_is_corrected_for_choosing_it():
     assert found.raw == pytest.approx(0.0213, abs=1e-3)
     assert found.p_value == pytest.approx(1 - (1 - found.raw) ** 7)
     text = render_markdown(run, diagnose(run))
-    assert "points against epoch 4: not established (p = 0.14) |" in text
+    assert "points against epoch 4: not established |" in text
+    assert text.count("p = 0.14") == 1, "the section below has the test"
     assert "p = 0.14 after choosing the best of 8 evaluations (paired, exact McNemar). 13 samples were lost" in text
     assert "p = 0.14 after choosing the best of 8 evaluations (paired, exact McNemar)" in text
 

@@ -20,7 +20,7 @@ from lightning_diag.report.figures.style import (
     bare,
     figure,
 )
-from lightning_diag.report.view import View, interval
+from lightning_diag.report.view import NUMBERS_TO, View, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +32,6 @@ COLUMNS = 120
 """Evaluations in the heat map, evenly chosen of more."""
 SORTED_FROM = 13
 """With so many classes they are sorted by their last recall; few keep the order of the data set."""
-NUMBERS_TO = 14
-"""Classes up to which a confusion matrix has its counts written into it."""
 MOST_CONFUSED = 24
 """Classes of a matrix made from recorded pairs, where the full one was too large to keep."""
 ROW_HEIGHT = 0.135

@@ -10,7 +10,7 @@ from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, Figure, Paragraph, table
 from lightning_diag.report.escape import Name, name
 from lightning_diag.report.sections.trivial import REGIONS, overlap
-from lightning_diag.report.view import View, interval, with_interval
+from lightning_diag.report.view import NUMBERS_TO, View, interval, with_interval
 from lightning_diag.rules.independence import independent
 from lightning_diag.words import p as p_text
 
@@ -184,7 +184,8 @@ def confused_pairs(view: View) -> tuple[Block, ...]:
     """Which classes are taken for which, most often first."""
     stage = view.history.last_stage("val") or view.history.last_stage("train")
     pairs = _confusions(stage) if stage is not None else []
-    if stage is None or len(pairs) < 2:
+    drawn = "confusion" in view.figures and stage is not None and 0 < len(stage.matrix) <= NUMBERS_TO
+    if stage is None or len(pairs) < 2 or drawn:  # a small matrix says it all
         return ()
     rows = {row.index: row for row in stage.classes}
     back = {(c.target, c.predicted): c.count for c in pairs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_diag.engine.claims import doubts_fall
 from lightning_diag.history import Count, EpochRecord, Target
 from lightning_diag.report import numbers
 from lightning_diag.report.document import Block, Column, table
@@ -142,8 +143,10 @@ def _against_best(view: View) -> str:
     found = fall(view.history) if view.metric[0] == "val/acc" else None
     if found is None:
         return ""
-    if found.p_value >= CUSTOMARY and view.diagnosis.not_established:  # that section has the test and its numbers
-        return f"{numbers.points(found.now.rate - found.then.rate)} against epoch {found.epoch}: not established ({p_text(found.p_value)})"
+    if found.p_value >= CUSTOMARY and doubts_fall(
+        view.diagnosis.not_established
+    ):  # that section has the test and its numbers
+        return f"{numbers.points(found.now.rate - found.then.rate)} against epoch {found.epoch}: not established"
     word = "established" if found.p_value < CUSTOMARY else "not established"
     how = f"paired: {found.paired.lost} lost, {found.paired.gained} gained" if found.paired else "Fisher's exact test"
     lost = numbers.points(found.now.rate - found.then.rate)

@@ -15,7 +15,7 @@ class ClassCollapseDetector(DiagCallback):
         class_names: names by class index; default: found on the data set, data module or module.
         dirpath: folder of the report; default: the Trainer's log folder.
         thresholds: rule code -> threshold field -> value, e.g. ``{"LD303": {"ratio": 20}}``.
-        extractor: gives predictions and targets where they cannot be captured (``docs/capture.md``).
+        extractor: gives predictions and targets where they cannot be captured; a function, or functions by stage (``docs/capture.md``).
     """
 
     def __init__(
@@ -24,6 +24,6 @@ class ClassCollapseDetector(DiagCallback):
         class_names: Sequence[str] | None = None,
         dirpath: str | None = None,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
-        extractor: Callable[..., Any] | None = None,
+        extractor: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(class_names=class_names, dirpath=dirpath, thresholds=thresholds, extractor=extractor)

@@ -30,7 +30,7 @@ class CTCBlankMonitor(DiagCallback):
         id_to_token: Mapping[int, str] | Sequence[str] | Callable[[int], str] | None = None,
         dirpath: str | None = None,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
-        extractor: Callable[..., Any] | None = None,
+        extractor: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         super().__init__(
             dirpath=dirpath, thresholds=thresholds, extractor=extractor, blank=blank, id_to_token=id_to_token

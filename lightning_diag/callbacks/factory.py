@@ -36,7 +36,7 @@ def all_callbacks(
     dirpath: str | Path | None = None,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
     probe_batches: int | None = None,
-    extractor: Callable[..., Any] | None = None,
+    extractor: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
     loggers: bool | None = None,
 ) -> list[DiagCallback]:
     """All five monitors, none of which interferes: the verifier warns, the stopper only reports.
@@ -58,7 +58,7 @@ def all_callbacks(
         dirpath: folder of the report.
         thresholds: rule code -> threshold field -> value.
         probe_batches: training batches evaluated again in eval mode; 0 switches it off.
-        extractor: gives predictions and targets where they cannot be captured.
+        extractor: gives predictions and targets where they cannot be captured; a function, or functions by stage.
         loggers: whether the Trainer's loggers get the ``diag/...`` scalars and the report (default: yes).
 
     Returns:

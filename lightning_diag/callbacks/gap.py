@@ -24,7 +24,7 @@ class GapMonitor(DiagCallback):
         mode: ``max`` or ``min``; default: by the name of the monitor.
         probe_batches: training batches that are evaluated once more in eval mode each epoch, outside the steps and
             without any trace in the training; 0 switches it off.
-        extractor: gives predictions and targets where they cannot be captured (``docs/capture.md``).
+        extractor: gives predictions and targets where they cannot be captured; a function, or functions by stage (``docs/capture.md``).
         dirpath: folder of the report; default: the Trainer's log folder.
         class_names: names by class index; default: found on the data set, data module or module.
         thresholds: rule code -> threshold field -> value.
@@ -46,7 +46,7 @@ class GapMonitor(DiagCallback):
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
         probe_batches: int | None = None,
-        extractor: Callable[..., Any] | None = None,
+        extractor: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
         dirpath: str | None = None,
         class_names: Sequence[str] | None = None,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,

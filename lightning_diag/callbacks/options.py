@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from lightning_diag.capture.extractor import STAGES
 from lightning_diag.errors import ConfigError
 
 
@@ -21,7 +22,7 @@ class Options:
         groups: batch key, or callable ``(batch) -> sequence`` that gives each sample's group.
         monitor: signal by which *best* is judged; mode: ``max`` or ``min``.
         thresholds: rule code -> threshold field -> value.
-        extractor: gives predictions and targets where they cannot be captured.
+        extractor: gives predictions and targets where they cannot be captured; one for all stages, or one by stage.
         probe_batches: training batches kept to be evaluated again in eval mode; 0 switches probes off.
         figures: whether to draw figures; live: whether to refresh the report while the run goes on.
         loggers: whether the Trainer's loggers get scalars and report.
@@ -44,6 +45,20 @@ class Options:
     loggers: bool | None = None
     blank: int | None = None
     id_to_token: Mapping[int, str] | Callable[[int], str] | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an extractor that can never be asked.
+
+        Raises:
+            ConfigError: if it is neither a function nor functions by stage.
+        """
+        given = self.extractor
+        functions = given if isinstance(given, Mapping) else {"train": given}
+        if given is not None and not (set(functions) <= set(STAGES) and all(map(callable, functions.values()))):
+            raise ConfigError(
+                f"extractor={given!r}: expected a function of the step, or functions by stage "
+                f'({", ".join(STAGES)}), for example {{"val": lambda step: (step.outputs["logits"], step.batch[1])}}'
+            )
 
     def merged(self, other: Options) -> Options:
         """Both together; a setting that both give differently is an error.
@@ -91,4 +106,6 @@ def _merged_thresholds(mine: Any, theirs: Any) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
+    if isinstance(value, Mapping) and value and all(map(callable, value.values())):
+        return ", ".join(f"{name}: {_text(function)}" for name, function in value.items())
     return str(value)

@@ -87,6 +87,16 @@ class Extractor(Protocol):
         """The pair of ``step``."""
 
 
+Extractors: TypeAlias = Extractor | Mapping[str, Extractor]
+"""One function for all stages, or one by stage (:data:`STAGES`); a stage without one is read as if there were none."""
+STAGES = ("train", "val", "test")
+
+
+def extractor_of(given: Extractors | None, stage: str) -> Extractor | None:
+    """The function for ``stage`` (``train``, ``val``, ``val:1`` ...)."""
+    return given.get(stage.partition(":")[0]) if isinstance(given, Mapping) else given
+
+
 class ExtractorError(Exception):
     """The user's function failed on a step, or returned what is no pair; :attr:`error` says how."""
 

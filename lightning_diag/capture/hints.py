@@ -89,14 +89,22 @@ def no_pair(stage: str, seen: Sequence[str], held: Held | None) -> str:
     return f"no predictions and targets were found in {step}{notes}"
 
 
-def remedy(held: Held | None) -> str | None:
-    """How to hand over a pair that was not found; None where the batch holds nothing that accuracy could be counted from."""
+def remedy(held: Held | None, stage: str | None = None) -> str | None:
+    """How to hand over a pair that was not found; None where the batch holds nothing that accuracy could be counted from.
+
+    Args:
+        held: what a step held.
+        stage: the one that lacks a pair, where others have one that an extractor for all stages would replace.
+    """
     if held is not None and not held.label:
         return None
     label = held.label if held is not None else name_of((1,))
+    function = f'lambda step: (step.outputs["logits"], step.{label})'
+    if stage is not None:
+        function = f'{{"{stage.partition(":")[0]}": {function}}}'
     advice = (
         'Let the step return its predictions, e.g. `return {"loss": loss, "logits": logits}`, and give '
-        f'`GapMonitor(extractor=lambda step: (step.outputs["logits"], step.{label}))`; {TAKERS}.'
+        f"`GapMonitor(extractor={function})`; {TAKERS}."
     )
     if held is None:
         return advice

@@ -23,18 +23,17 @@ class Recording:
     Args:
         module: whose steps run.
         compiled: whether the steps themselves are compiled: then only the torch-function mode hears anything.
-        plain: whether only the loss calls are wanted, as beside the user's extractor.
 
     Attributes:
         log: the loss calls; tapper: the passes through parts; usage: what the labels met, where that was watched.
         undo: what takes the listeners out again, the last first.
     """
 
-    def __init__(self, module: nn.Module, *, compiled: bool, plain: bool) -> None:
+    def __init__(self, module: nn.Module, *, compiled: bool) -> None:
         self.log, self.tapper = CallLog(), Tapper(module)
         self.usage: Usage | None = None
         self.undo: list[Callable[[], None]] = []
-        self._module, self._compiled, self._plain = module, compiled, plain
+        self._module, self._compiled = module, compiled
         self._patch, self._mode = Patch(self.log), Mode(self.log)
 
     def arm(self, state: Stage, leaves: Mapping[Path, Tensor]) -> None:
@@ -45,8 +44,9 @@ class Recording:
             return
         if state.ended:
             return
-        close = state.calibrating and not self._compiled and not self._plain
-        needed = None if close else ALL if self._plain else state.choices.needed
+        plain = state.extractor is not None  # only the loss calls are wanted
+        close = state.calibrating and not self._compiled and not plain
+        needed = None if close else ALL if plain else state.choices.needed
         least = HELD_CALLS if state.calibrating or not state.choices.known else 1
         names = module_names(self._module) if close else None
         self.log.open(names, copying=state.copying, needed=needed, least=least)

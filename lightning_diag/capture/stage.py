@@ -45,6 +45,7 @@ class Stage:
     name: str
     module: nn.Module
     shared: Shared
+    extractor: Extractor | None = None
     steps: int = 0
     pairs: int = 0
     misses: int = 0
@@ -163,9 +164,9 @@ class Stage:
             self._count(pair)
         return pair
 
-    def facts(self) -> CaptureFacts:
-        """What the report says about this stage."""
-        problem, remedy = hints.loss_only(self.task, self.choices.hidden) if self.pairs else self._missing()
+    def facts(self, *, alone: bool = False) -> CaptureFacts:
+        """What the report says about this stage; ``alone``: other stages have pairs."""
+        problem, remedy = hints.loss_only(self.task, self.choices.hidden) if self.pairs else self._missing(alone=alone)
         lost = f" (no pair in {self.lost} of {self.lost + self.pairs} steps)" if self.pairs and self.lost else ""
         dropped = f" ({self.dropped} loss calls more in a step than can be kept)" if self.dropped else ""
         source = self.source and f"{self.source}{lost}{dropped}"
@@ -173,14 +174,16 @@ class Stage:
             stage=self.name, source=source, task=self.task, problem=problem, remedy=remedy, heads=self.choices.heads
         )
 
-    def _missing(self) -> tuple[str, str | None]:
+    def _missing(self, *, alone: bool) -> tuple[str, str | None]:
         """Why there is no pair, and what to do about it once that is settled."""
         if not self.steps:
             return "no step was observed", None
         if self.asked:
             return "the extractor returned None for every step", hints.repair(self.held)
         reasons = [*dict.fromkeys(self.reasons), *filter(None, [scripted(self.module)])]
-        return hints.no_pair(self.name, reasons, self.held), hints.remedy(self.held) if self._settled else None
+        return hints.no_pair(self.name, reasons, self.held), hints.remedy(
+            self.held, self.name if alone else None
+        ) if self._settled else None
 
     def _count(self, seen: Observation | None) -> None:
         if seen is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_diag.capture.batch import Path, leaves, pick
 from lightning_diag.capture.choices import Shared
-from lightning_diag.capture.extractor import Extractor, ExtractorError
+from lightning_diag.capture.extractor import ExtractorError, Extractors, extractor_of
 from lightning_diag.capture.faults import Faults
 from lightning_diag.capture.observation import Again, Consumer, Observation
 from lightning_diag.capture.plans import Evidence
@@ -33,7 +33,8 @@ class StepCapture:
 
     Args:
         module: the LightningModule (of ``lightning.pytorch`` or ``pytorch_lightning``).
-        extractor: the user's own function, see :class:`~.extractor.Extractor`; where given, it alone is asked.
+        extractor: the user's own function, or one by stage, see :class:`~.extractor.Extractor`; in stages that have one, it
+            alone is asked.
         consumer: called with (stage, observation or None, what the step returned, batch, index of the batch or None)
             right after an observed step and before backward, without gradients; the references are dropped then, so that
             large logits do not live through the backward pass, and :meth:`end` returns None. What it returns is called in
@@ -49,18 +50,18 @@ class StepCapture:
         self,
         module: nn.Module,
         *,
-        extractor: Extractor | None = None,
+        extractor: Extractors | None = None,
         consumer: Consumer | None = None,
         position: Callable[[], int] | None = None,
     ) -> None:
         self.module = module
         self.faults = Faults()
-        self._extractor, self._consumer, self._position = extractor, consumer, position
+        self._extractors, self._consumer, self._position = extractor, consumer, position
         self._at = -1
         self._again: Again | None = None
         self._given: object = None
         self._takes_batch = True
-        self._recording = Recording(module, compiled=is_compiled(module, STEPS), plain=extractor is not None)
+        self._recording = Recording(module, compiled=is_compiled(module, STEPS))
         self._log, self._undo = self._recording.log, self._recording.undo
         self._wrappers: list[StepWrapper] = []
         self._shared = Shared()
@@ -107,7 +108,8 @@ class StepCapture:
         name = f"{stage}:{dataloader_idx}" if dataloader_idx else stage
         state = self._stages.get(name)
         if state is None:
-            state = self._stages[name] = Stage(name, self.module, self._shared)
+            own = extractor_of(self._extractors, name)
+            state = self._stages[name] = Stage(name, self.module, self._shared, own)
         self._where, self._given = (batch_idx, dataloader_idx), batch
         try:
             self._read_batch(state, batch)
@@ -129,11 +131,20 @@ class StepCapture:
     def facts(self, stage: str) -> CaptureFacts:
         """Where predictions and targets of ``stage`` come from, or why they do not."""
         state = self._stages.get(stage)
-        facts = state.facts() if state else CaptureFacts(stage=stage, problem="no step was observed")
+        facts = (
+            state.facts(alone=self._alone(stage))
+            if state
+            else CaptureFacts(stage=stage, problem="no step was observed")
+        )
         problem = self.faults.problem(stage)
         if problem and facts.source is None:
             return replace(facts, problem=problem)
         return replace(facts, source=f"{facts.source} ({problem})") if problem else facts
+
+    def _alone(self, stage: str) -> bool:
+        """Whether pairs were read in another stage than this one."""
+        kind = stage.partition(":")[0]
+        return any(other.pairs and other.name.partition(":")[0] != kind for other in self._stages.values())
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -249,8 +260,8 @@ class StepCapture:
             self._note(state, fault)
         if state.ended:
             return None
-        if self._extractor is not None:
-            seen = state.extracted(self._extractor, log.calls, self._batch, self._where, result)
+        if state.extractor is not None:
+            seen = state.extracted(state.extractor, log.calls, self._batch, self._where, result)
         else:
             seen = state.again(log.calls, result)
             if seen is None:
@@ -265,7 +276,7 @@ class StepCapture:
     def _read_batch(self, state: Stage, batch: object) -> None:
         if state.ended:
             return
-        if self._extractor is not None:
+        if state.extractor is not None:
             self._batch = copy.copy(batch) if isinstance(batch, dict | list) else batch
         elif state.calibrating:
             self._leaves = leaves(batch)

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import LightningModule
 from torch import nn
+from toys import blobs, fit
 
+from lightning_diag import GapMonitor
 from lightning_diag.capture import Pair, StepCapture
 from lightning_diag.capture.extractor import Extractor, form_of
 from lightning_diag.capture.extractor import observe as observed
+from lightning_diag.errors import ConfigError
+from lightning_diag.store import read_history
 
 DOCS = Path(__file__).parents[2] / "docs" / "capture.md"
 
@@ -127,3 +132,56 @@ def test_ctc_predictions_in_another_order_are_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"expected \(frames, lines, classes\) with one entry per line"):
         observed(pair, form_of(pair))
     assert observed(replace(pair, preds=scores.transpose(0, 1)), form_of(pair)).samples == 2
+
+
+class LossOnlyInTraining(LightningModule):
+    """Training makes a loss call; validation hands out what only the user can read."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(4, 3)
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        with torch.no_grad():
+            return {"answers": self.net(batch[0]).numpy(), "labels": batch[1]}
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def read_answers(step):
+    return torch.as_tensor(step.outputs["answers"]), step.outputs["labels"]
+
+
+def test_an_extractor_for_one_stage_leaves_the_others_as_they_are(tmp_path):
+    model = LossOnlyInTraining()
+    fit(tmp_path, [GapMonitor(dirpath=tmp_path, extractor={"val": read_answers})], model)
+    history = read_history(tmp_path / "history.jsonl")
+    source = {facts.stage: facts.source for facts in history.context.capture}
+    assert source == {"train": "loss call cross_entropy", "val": "extractor of the user"}
+    x, y = blobs(31, 2)
+    last = history.epochs[-1].stages
+    assert last["val"].correct.k == int((model.net(x).argmax(1) == y).sum())
+    assert last["train"].correct.n == 60
+    assert history.context.settings["extractor"] == "val: read_answers"
+
+
+def test_the_advice_for_one_stage_does_not_switch_the_other_off(tmp_path):
+    class Hidden(LossOnlyInTraining):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_acc", torch.tensor(0.5))
+
+    fit(tmp_path, [GapMonitor(dirpath=tmp_path)], Hidden())
+    facts = {f.stage: f for f in read_history(tmp_path / "history.jsonl").context.capture}
+    assert facts["train"].source
+    assert facts["train"].remedy is None
+    assert 'extractor={"val": lambda step:' in facts["val"].remedy
+
+
+@pytest.mark.parametrize("given", [3, {"validation": read_answers}, {"val": "logits"}])
+def test_an_extractor_that_can_never_be_asked_is_refused(given):
+    with pytest.raises(ConfigError, match="expected a function of the step, or functions by stage"):
+        GapMonitor(extractor=given)

@@ -16,7 +16,7 @@ class Head:
         task: see ``observation.TASKS``; classes: how many, None where there are none.
         entry: name of the loss function.
         module: name of the module whose output lies in the memory of the predictions; None where it is not known.
-        name: what the user's code calls it; may be empty.
+        name: what the user's code calls it, with `` #2`` behind it where a step has several of that name; may be empty.
         leaf: path of its target in the batch; None where the target is made in the step.
         index: which of the loss calls of its step.
     """
@@ -35,7 +35,7 @@ class Head:
             return 0
         if self.module is not None and other.module is not None and self.module != other.module:
             return 0
-        if self.module is None and other.module is None and self.name != other.name:
+        if self.module is None and other.module is None and self._called != other._called:
             return 0
         return 1 + (self.name == other.name) + (self.index == other.index)
 
@@ -46,6 +46,11 @@ class Head:
         if (self.task, self.classes) != (other.task, other.classes):
             return True
         return self._targets_differ(other) and self.module != other.module
+
+    @property
+    def _called(self) -> str:
+        """The name without the number that tells it from others of its step: another stage may call them in another order."""
+        return self.name.partition(" #")[0]
 
     def _targets_differ(self, other: Head) -> bool:
         return self.leaf is not None and other.leaf is not None and self.leaf != other.leaf

@@ -441,3 +441,43 @@ class MaskedRefinement(Both):
 
     def step(self, batch):
         return sum(F.cross_entropy(s.contiguous().view(-1, CLASSES), batch[1].view(-1)) for s in self(batch[0]))
+
+
+def clips(g, stage):
+    return floats(g, BATCH, 7, FEATURES), classes(g, BATCH, 7, 3, high=2).float()
+
+
+@style(
+    batch=clips,
+    task="binary",
+    pair=lambda m, b, s: (m.frames(b[0])[m.strong], b[1][m.strong]),
+)
+class FramesThenClips(Base):
+    """Sound events: some clips have a label for each frame, others one for the whole; validation asks in another order."""
+
+    def __init__(self):
+        super().__init__(3)
+        self.teacher, self.loss = nn.Linear(FEATURES, 3), nn.BCELoss()
+        self.strong = torch.arange(BATCH) < 3
+
+    def frames(self, x):
+        return self.net(x).sigmoid()
+
+    def of_frames(self, x, y, net):
+        return self.loss(net(x).sigmoid()[self.strong], y[self.strong])
+
+    def of_clips(self, x, y, net):
+        return self.loss(net(x).sigmoid().mean(1)[~self.strong], (y[~self.strong].sum(1) > 0).float())
+
+    def training_step(self, batch, batch_idx):
+        loss = self.of_frames(*batch, self.net) + self.of_clips(*batch, self.net)
+        with torch.no_grad():
+            self.of_frames(*batch, self.teacher)
+            self.of_clips(*batch, self.teacher)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        for net in (self.net, self.teacher):
+            self.of_clips(*batch, net)
+        for net in (self.net, self.teacher):
+            self.of_frames(*batch, net)

@@ -153,8 +153,7 @@ def _single_classes(history: RunHistory) -> NotEstablished | None:
     )
     if len({row.recall.rate for row in small}) < 2 or diverged_from(history) is not None:
         return None  # nobody ranks classes that are all alike, nor those of weights that are lost
-    told = [row for row in small if row.correct < row.support]
-    shown = listed([_class_text(history, row) for row in sorted(told, key=lambda r: (r.recall.rate, r.index))], 4)
+    shown = listed([_class_text(history, row) for row in sorted(small, key=lambda r: (r.recall.rate, r.index))], 4)
     largest = max(row.support for row in small)
     widest = f"{100 * statistics.detectable(largest, 0.9):.0f}"
     return NotEstablished(

@@ -370,7 +370,7 @@ def test_classes_that_are_all_alike_are_not_ranked():
     assert not claims["full"]
     assert not claims["lost"]
     assert "class 1 9/11" in claims["mixed"][0].reason
-    assert "class 0" not in claims["mixed"][0].reason, "at 100 % there is nothing to be ranked down"
+    assert "class 0 10/10 = 100 % [72, 100]" in claims["mixed"][0].reason, "beside a lower one, 100 % is ranked"
 
 
 def test_a_doubted_fall_gives_its_counts_and_its_test_once():

@@ -20,11 +20,13 @@ from lightning_diag.rules.reading import (
     trivial_loss,
     trivial_rate,
 )
-from lightning_diag.words import number, of, p
+from lightning_diag.words import number, of, p, percent
 
 
 def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
-    """Validation accuracy and loss beside those of an answer that ignores the input."""
+    """Validation accuracy and loss beside those of an answer that ignores the input; of lines, which have no class, the tokens."""
+    if history.context.task == "ctc":
+        return _tokens(history)
     out = []
     last, best, rate = final_count(history, "val"), best_count(history, "val"), trivial_rate(history)
     if last and best and rate:
@@ -40,6 +42,20 @@ def chance_evidence(history: RunHistory) -> tuple[Evidence, ...]:
         known = f" = ln {classes(history)}" if classes(history) and abs(trivial - _ln(history)) < 1e-9 else ""
         text = f"validation loss {number(loss.values[-1])} against {number(trivial)}{known} for an answer that ignores the input"
         out.append(Evidence(signal="val/loss", text=text, observed=loss.values[-1], expected=trivial))
+    return tuple(out)
+
+
+def _tokens(history: RunHistory) -> tuple[Evidence, ...]:
+    out = []
+    errors, ratio = history.series("ctc/val/ter").finite, history.series("ctc/val/loss_ratio").finite
+    if len(errors):
+        last, best = errors.values[-1], min(errors.values)
+        at_best = f", {percent(best)} at best" if best < last else ""
+        text = f"validation ends with a token error rate of {percent(last)}{at_best}, and an answer without a token has 100 %"
+        out.append(Evidence(signal="ctc/val/ter", text=text, observed=last, expected=1.0))
+    if len(ratio):
+        text = f"validation loss {number(ratio.values[-1])} of the trivial loss"
+        out.append(Evidence(signal="ctc/val/loss_ratio", text=text, observed=ratio.values[-1], expected=1.0))
     return tuple(out)
 
 
@@ -59,7 +75,8 @@ def _at_best(history: RunHistory) -> str:
 
 def sign_of_learning(history: RunHistory) -> Evidence | None:
     """The best evaluation, where it would pass for better than chance had it been the only one; else None."""
-    best, rate = best_count(history, "val"), trivial_rate(history)
+    lines = history.context.task == "ctc"
+    best, rate = best_count(history, "val"), None if lines else trivial_rate(history)
     p_value = statistics.binomial(best[1], rate, "greater") if best is not None and rate and rate < 1 else 1.0
     if best is None or p_value >= SIGN:
         return None

@@ -216,6 +216,15 @@ def test_whole_lines_have_no_most_frequent_class():
     assert "LD115" not in {f.code for f in diagnose(falling).findings}
 
 
+def test_lines_that_never_generalised_are_judged_by_their_tokens():
+    columns = {"train/loss": [3.4, 2.0, 1.0], "ctc/train/ter": [0.9, 0.5, 0.2], "ctc/val/ter": [1.0, 0.97, 0.98]}
+    lines = history(columns, counts={"val": [(2, 24), (1, 24), (0, 24)]}, classes=5, task="ctc")
+    found = {f.code: f for f in diagnose(lines).findings}["LD202"]
+    assert "token error rate of 98 %, 97 % at best" in found.summary
+    assert not any("frequent" in evidence.text or "= ln" in evidence.text for evidence in found.evidence)
+    assert found.claim == "established"
+
+
 def test_what_is_seen_in_the_warm_up_needs_no_action():
     falling = {"ctc/train/loss_fall_50": [0.12] * 6, "train/loss": [30.0, 29.0, 28.9, 28.8, 28.8, 28.7]}
     diagnosis = diagnose(flat(0.98, series=falling))

@@ -2,12 +2,12 @@
 
 Each variant trains in one process, and its callbacks are switched off and on in turns of that training: of 17 steps
 where a step takes a millisecond, so that the code is as warm as in a run, of nine where it takes longer. Whatever slows the machine
-hits both halves alike, and both run on the same weights, addresses and batches. The step after a switch is left out, so that each turn
-has the same share of the steps that are read where not all are (one in four, one in eight for CTC). A turn is
+hits both halves alike, and both run on the same weights, addresses and batches. The step after a switch is left out, so that
+the rest of a turn has the same share of the steps that are read where one in two or four is. A turn is
 timed as a whole, in processor time of the thread on the CPU (torch uses one thread) and in wall-clock time on a GPU, synchronised
 at the ends of the turn. Neighbouring turns are compared, the order within a pair alternates, and the median over the pairs is printed with a
-bootstrap interval. What is counted together for many steps, or read in few of them, happens in too few turns to show in a median: it is timed by itself,
-shared out over all steps, and added. The first 64 steps, in which the capture calibrates itself, and the rest of the first epoch, in which the first
+bootstrap interval. What is counted together for many steps, or read in few of them (the output of CTC), happens in too few turns to show in a
+median: it is timed by itself, shared out over all steps, and added. The first 64 steps, in which the capture calibrates itself, and the rest of the first epoch, in which the first
 1,024 batches are fingerprinted, are printed apart.
 
 The process starts itself again with one memory arena and no trimming: an arena that happens to be trimmed makes the user's own
@@ -209,7 +209,7 @@ def train(variant: Variant, setting: models.Setting, options: argparse.Namespace
     from lightning_diag.signals.split import SplitWatch
 
     variant.switch = Switch(options.device, setting.turn)
-    rare = ((StageMetrics, "flush"), (CTCSignals, "flush"), (SplitWatch, "look"))
+    rare = ((StageMetrics, "flush"), (CTCSignals, "flush"), (CTCSignals, "read_some"), (SplitWatch, "look"))
     try:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             for owner, name in rare:

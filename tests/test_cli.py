@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from lightning_diag.cli import main
 from lightning_diag.engine import diagnose
 from lightning_diag.history import EpochRecord, OptimFacts, RunContext, RunHistory, StopFacts
 from lightning_diag.rules import RULES
-from lightning_diag.store import append_context, append_epoch
+from lightning_diag.stopping import replay
+from lightning_diag.store import append_context, append_epoch, read_history
 
 LOG = "epoch,train_loss,val_loss,top1\n" + "".join(
     f"{i},{2.0 / (i + 1):.4f},{1.0 + max(0, i - 3) * 0.4:.4f},{(21 - i) / 0.29:.2f}\n" for i in range(8)
@@ -316,6 +318,25 @@ def test_stopping_says_where_the_report_decided_otherwise(tmp_path, capsys):
     append_context(tmp_path / "history.jsonl", RunContext(stop=StopFacts(stopper="AdaptiveEarlyStop")))
     assert main(["stopping", str(tmp_path)]) == 0
     assert "stopped by AdaptiveEarlyStop after epoch 4" in capsys.readouterr().out
+
+
+def test_a_stop_after_the_last_epoch_is_no_earlier_end(tmp_path, capsys):
+    for epoch in range(5):
+        nan = (
+            {"val/loss": math.nan, "train/loss": math.nan}
+            if epoch == 4
+            else {"val/loss": 1.0 / (epoch + 1), "train/loss": 1.0}
+        )
+        append_epoch(tmp_path / "history.jsonl", EpochRecord(epoch=epoch, values=nan))
+    append_context(tmp_path / "history.jsonl", RunContext())
+    assert main(["stopping", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "It would not have stopped before the end: the criterion is met after epoch 4, the last one." in said
+    assert "That saves" not in said
+    assert (
+        "the monitored value is NaN and the training loss NaN"
+        in replay(read_history(tmp_path / "history.jsonl")).stop.reason
+    )
 
 
 @pytest.mark.figures

@@ -102,7 +102,8 @@ def test_what_was_not_read_is_not_said_to_be_absent(tmp_path, module, loader):
     fit(tmp_path, all_callbacks(), module(), train=loader(32, 1), val=loader(16, 2), epochs=3)
     run, why, clear = told(tmp_path)
     assert run.context.task is None
-    assert why["LD401"] == "no call of a CTC loss was read (a run that makes none misses nothing)"
+    of_ctc = {reason for code, reason in why.items() if code.startswith("LD4")}
+    assert of_ctc == {"no call of a CTC loss was read (a run that makes none misses nothing)"}
     unread = {
         code: why[code].partition(" (Configuration")[0]
         for code in ("LD304", "LD306", "LD606", "LD608", "LD612", "LD704")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_diag.engine.reasons import reason, usual
+from lightning_diag.engine.reasons import NO_CTC, reason, usual
+from lightning_diag.engine.tasks import CTC
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import NOT_IN_LOGS, Rule
 
@@ -18,6 +19,9 @@ def missing(rule: Rule, history: RunHistory) -> str | None:
     """Why ``rule`` cannot look at ``history``; None when everything it needs is there."""
     if not history.epochs and rule.needs and not all(need.startswith("pretrain.") for need in rule.needs):
         return "no epoch was finished"  # (pretrained weights are judged before the first update, and may end the run there)
+    unheard = history.context.task is None and history.context.ctc is None and not history.foreign
+    if rule.tasks == CTC and unheard and not any(name.startswith("ctc/") for name in history.signals()):
+        return NO_CTC
     for need in rule.needs:
         if not any(_present(option, history) for option in need.split("|")):
             return _reason_in_log(need, history) if history.foreign else reason(need.split("|")[0], history)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lightning_diag.stopping.features import Tracks
 from lightning_diag.stopping.track import Track, usable
 from lightning_diag.stopping.values import Cause, Evaluation
-from lightning_diag.words import p
+from lightning_diag.words import number, p
 
 Exit = tuple[Cause, str]
 
@@ -86,7 +86,10 @@ class ExitState:
             return None
         training = evaluation.train_loss
         if training is not None and not usable(training):
-            return "non-finite", f"the monitored value is {evaluation.value} and the training loss {training}"
+            return (
+                "non-finite",
+                f"the monitored value is {number(evaluation.value)} and the training loss {number(training)}",
+            )
         if self.nonfinite >= exits.nonfinite:
             return "non-finite", f"the monitored value was not finite {self.nonfinite} times in a row"
         return None

@@ -68,3 +68,11 @@ def test_labels_have_the_more_frequent_answer_beside_them(supports, single, exac
     assert f"is right in {single} of the single labels" in said
     assert exact in said
     assert said in screen(run)[0]
+
+
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_recall_and_precision_name_the_set_that_they_are_of(stage):
+    run = history({"train/loss": [1.0]}, rows={stage: [(7, 8, 6), (3, 2, 1)]}, task="multiclass", classes=2)
+    text = render_markdown(run, diagnose(run))
+    named = "validation recall | precision" if stage == "val" else "training recall | training precision"
+    assert f"| class | {named} |" in text

@@ -27,7 +27,7 @@ GROUPS = 30
 def classes(view: View) -> tuple[Block, ...]:
     """Counts per class at the end, with the change since the best epoch."""
     (val_epoch, val), (_, train) = view.last_classes("val"), view.last_classes("train")
-    main, stage = (val, "val") if val is not None else (train, "train")
+    main, stage = (val, "validation") if val is not None else (train, "training")
     blocks: list[Block] = [Figure(name=n, alt=a) for n, a in _FIGURES if n in view.figures]
     if main is None:
         return tuple(blocks)
@@ -35,16 +35,16 @@ def classes(view: View) -> tuple[Block, ...]:
     lost = _lost(rows)
     gone = {row.index for row in lost}
     shown = _listed([row for row in rows if row.index not in gone])
-    best = _best_rows(view, val_epoch) if stage == "val" else {}
-    other = {row.index: row for row in train.classes} if train is not None and stage == "val" else {}
+    best = _best_rows(view, val_epoch) if val is not None else {}
+    other = {row.index: row for row in train.classes} if train is not None and val is not None else {}
     often = _most_confused(main)
     lines = [_line(view, row, other.get(row.index), best, often) for row in shown]
     columns = (
         Column("class"),
         Column("training recall", numeric=True),
-        Column("validation recall" if stage == "val" else "recall", numeric=True),
+        Column(f"{stage} recall", numeric=True),
         Column(f"since epoch {view.best.epoch}" if best and view.best else "", numeric=True),
-        Column("precision", numeric=True),
+        Column("precision" if val is not None else "training precision", numeric=True),
         Column("IoU", numeric=True),
         Column("most confused with"),
     )

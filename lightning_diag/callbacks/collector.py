@@ -210,8 +210,8 @@ class StageCollector:
             )
         if self.one_in > 1 and self.ctc is None:
             return (
-                f"After the first epoch, training accuracy rests on one batch in {self.one_in}, evenly spaced; the training "
-                "loss is that of all. Validation counts all."
+                f"After the first epoch not all training batches are read for the accuracy, but evenly spaced ones, one in "
+                f"{self.one_in} at least; the training loss is that of all. Validation counts all."
             )
         return None
 

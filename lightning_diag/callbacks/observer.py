@@ -200,11 +200,9 @@ class Observer(Callback):
         run.observation = None
         return run.again if self._dispatch.alone("batch_end", "along") else None
 
-    def _along(self, batch: object, target: object) -> bool:
-        """Tell the parts that want each batch of a step that went the short way; whether there are still some."""
-        if self._dispatch.listeners("along"):
-            self._call("along", batch, target)
-        return bool(self._dispatch.listeners("along"))
+    def _along(self, batch: object, target: object) -> None:
+        """Tell the parts that listen alongside of a step that went the short way."""
+        self._call("along", batch, target)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Pass on, in time for ``ModelCheckpoint(monitor="diag/val_acc")``."""

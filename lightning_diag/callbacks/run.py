@@ -27,7 +27,7 @@ class Run:
         again: after ``batch_end``, what may be called in its place for training steps like this one, until the next
             :attr:`turn`; None: nothing.
         turn: grows when all parts want to be asked again (an epoch or a validation begins).
-        along: is given (batch, target) of a step that goes the short way; whether a part wants those of the next step too.
+        along: is given (batch, target) of a step that goes the short way.
         rest: training steps until a resting part wants to be asked again in mid-epoch; 0: none does.
         step_done: to be called when a step has returned; see the consumer of ``capture.StepCapture``.
         inputs: batches evaluated outside the steps may be read from here by the probe.
@@ -47,7 +47,7 @@ class Run:
     directory: Path | None = None
     observation: Any = None
     again: Again | None = None
-    along: Callable[[Any, Any], bool] | None = None
+    along: Callable[[Any, Any], None] | None = None
     turn: int = 0
     rest: int = 0
     step_done: Consumer | None = None

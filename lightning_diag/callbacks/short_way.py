@@ -49,8 +49,9 @@ class ShortWay:
         collector.steps += 1
         if not returned and (step_loss := returned_loss(result)) is not None:
             self._losses.add(step_loss)
-        each = run.along is not None and run.along(batch, tensors[1])
-        left = collector.enough_for() if collector.every > 1 and not each else 0
+        if run.along is not None:
+            run.along(batch, tensors[1])
+        left = collector.enough_for() if collector.every > 1 else 0
         if left:
             left = self.left = int(max(0, min(left, rest - 2 if rest else left, run.batches_left - 1)))
         run.rest = rest and rest - 1 - left

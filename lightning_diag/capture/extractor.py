@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lightning_diag.capture.observation import KINDS, TASKS, Observation, plain
@@ -19,7 +21,7 @@ class Pair:
     """Predictions and targets with what cannot be seen from their shapes. Everything but the first two is optional.
 
     Attributes:
-        preds: predictions; for CTC (frames, lines, classes), as the loss wants them.
+        preds: predictions, a tensor or a NumPy array; for CTC (frames, lines, classes), as the loss wants them.
         target: what they are to be compared with.
         task: one of ``observation.TASKS``; None: from shapes and values of the first steps.
         kind: one of ``observation.KINDS``; None: from the values of the first steps.
@@ -43,6 +45,8 @@ class Pair:
     head: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("preds", "target"):
+            object.__setattr__(self, name, _tensor(name, getattr(self, name)))
         if self.task is not None and self.task not in TASKS:
             raise ValueError(f"Pair(task={self.task!r}): expected one of {', '.join(TASKS)}")
         if self.kind is not None and self.kind not in KINDS:
@@ -71,8 +75,8 @@ class Step:
     seen: tuple[Observation, ...] = field(default=())
 
 
-Extracted: TypeAlias = "Pair | Observation | tuple[Tensor, Tensor] | Mapping[str, Any] | None"
-"""What an extractor may return; None skips the step."""
+Extracted: TypeAlias = "Pair | Observation | tuple[Any, Any] | Mapping[str, Any] | None"
+"""What an extractor may return, tensors or NumPy arrays; None skips the step."""
 
 
 @runtime_checkable
@@ -115,12 +119,20 @@ def as_pair(extracted: Extracted) -> Pair | Observation | None:
         return extracted
     if isinstance(extracted, Mapping):
         return Pair(**extracted)
-    if isinstance(extracted, tuple) and len(extracted) == 2 and all(isinstance(t, Tensor) for t in extracted):
+    if isinstance(extracted, tuple) and len(extracted) == 2:
         return Pair(preds=extracted[0], target=extracted[1])
     raise TypeError(
         f"the extractor returned {type(extracted).__name__}: "
         "expected (preds, target), a lightning_diag.capture.Pair, a dict of its fields, or None"
     )
+
+
+def _tensor(name: str, value: object) -> Tensor:
+    if isinstance(value, np.ndarray):
+        return torch.as_tensor(value)
+    if isinstance(value, Tensor):
+        return value
+    raise TypeError(f"{name} is of type {type(value).__name__}: expected a tensor or a NumPy array")
 
 
 def form_of(pair: Pair) -> Form:

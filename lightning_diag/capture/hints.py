@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_diag.capture.batch import TARGET_NAMES, Path, is_named, leaves, name_of
 from lightning_diag.capture.values import is_hard
 
+NUMBERS = "fiub"
+"""Kinds of NumPy arrays that can be tensors."""
 LISTED = 8
 """Tensors of a batch (or of what a step returned) that are listed."""
 
@@ -40,12 +44,14 @@ class Held:
         returned: the same for what the step returned.
         label: the tensor of the batch that is most like labels; empty where none may be (amounts only).
         others: those that are as much like labels.
+        scores: the first thing returned that may be scores of those samples; empty where nothing is.
     """
 
     batch: tuple[str, ...]
     returned: tuple[str, ...]
     label: str
     others: tuple[str, ...] = ()
+    scores: str = ""
 
 
 def look(batch: Mapping[Path, Tensor], result: object) -> Held:
@@ -56,7 +62,20 @@ def look(batch: Mapping[Path, Tensor], result: object) -> Held:
         result: what it returned.
     """
     label, *others = _labels(batch) if batch else [name_of((1,))]
-    return Held(_listed("batch", batch), _listed("outputs", leaves(result)), label, tuple(others))
+    returned = leaves(_with_tensors(result))
+    samples = next((len(t) for path, t in batch.items() if t.dim() and name_of(path) == label), None)
+    scores = [p for p, t in returned.items() if t.is_floating_point() and t.dim() > 1 and len(t) == samples]
+    name = name_of(scores[0], "outputs") if scores else ""
+    return Held(_listed("batch", batch), _listed("outputs", returned), label, tuple(others), name)
+
+
+def _with_tensors(node: object) -> object:
+    """What a step returned with its NumPy arrays as tensors: an extractor may hand them over as they are."""
+    if isinstance(node, np.ndarray):
+        return torch.as_tensor(node) if node.dtype.kind in NUMBERS else None
+    if isinstance(node, Mapping):
+        return {key: _with_tensors(child) for key, child in node.items()}
+    return [_with_tensors(child) for child in node] if isinstance(node, list | tuple) else node
 
 
 def _labels(batch: Mapping[Path, Tensor]) -> list[str]:
@@ -99,13 +118,14 @@ def remedy(held: Held | None, stage: str | None = None) -> str | None:
     if held is not None and not held.label:
         return None
     label = held.label if held is not None else name_of((1,))
-    function = f'lambda step: (step.outputs["logits"], step.{label})'
+    scores = held.scores if held is not None else ""
+    function = f"""lambda step: (step.{scores or 'outputs["logits"]'}, step.{label})"""
     if stage is not None:
         function = f'{{"{stage.partition(":")[0]}": {function}}}'
-    advice = (
-        'Let the step return its predictions, e.g. `return {"loss": loss, "logits": logits}`, and give '
-        f"`GapMonitor(extractor={function})`; {TAKERS}."
-    )
+    first = 'Let the step return its predictions, e.g. `return {"loss": loss, "logits": logits}`, and'
+    if scores:
+        first = f"If `step.{scores}` holds the predictions,"
+    advice = f"{first} give `GapMonitor(extractor={function})`; {TAKERS}."
     if held is None:
         return advice
     if held.others:

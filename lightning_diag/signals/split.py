@@ -200,8 +200,8 @@ class SplitWatch:
 
     @property
     def labels_complete(self) -> bool:
-        """Whether the labels of every batch of the running epoch were looked at."""
-        return self._batches <= (LATER_BATCHES if self._epoch else BATCHES)
+        """Whether the labels of every batch of the running epoch were looked at: of a later one there are some at most."""
+        return self._epoch == 0 and self._batches < BATCHES
 
     def take_labels(self) -> list[Longs]:
         """Class indices of the observed batches since the last call."""

@@ -13,7 +13,7 @@ from toys import blobs, fit
 
 from lightning_diag import GapMonitor
 from lightning_diag.capture import Pair, StepCapture
-from lightning_diag.capture.extractor import Extractor, form_of
+from lightning_diag.capture.extractor import Extractor, as_pair, form_of
 from lightning_diag.capture.extractor import observe as observed
 from lightning_diag.errors import ConfigError
 from lightning_diag.store import read_history
@@ -146,14 +146,15 @@ class LossOnlyInTraining(LightningModule):
 
     def validation_step(self, batch, batch_idx):
         with torch.no_grad():
-            return {"answers": self.net(batch[0]).numpy(), "labels": batch[1]}
+            answers = F.linear(batch[0], self.net.weight, self.net.bias)  # past the layer that training is read from
+            return {"answers": answers.numpy(), "labels": batch[1]}
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
 def read_answers(step):
-    return torch.as_tensor(step.outputs["answers"]), step.outputs["labels"]
+    return step.outputs["answers"], step.outputs["labels"]
 
 
 def test_an_extractor_for_one_stage_leaves_the_others_as_they_are(tmp_path):
@@ -185,3 +186,23 @@ def test_the_advice_for_one_stage_does_not_switch_the_other_off(tmp_path):
 def test_an_extractor_that_can_never_be_asked_is_refused(given):
     with pytest.raises(ConfigError, match="expected a function of the step, or functions by stage"):
         GapMonitor(extractor=given)
+
+
+def test_the_advice_names_what_the_step_returned_arrays_too(tmp_path):
+    fit(tmp_path / "without", [GapMonitor(dirpath=tmp_path / "without")], LossOnlyInTraining())
+    facts = {f.stage: f for f in read_history(tmp_path / "without" / "history.jsonl").context.capture}
+    advice = facts["val"].remedy
+    assert advice.startswith("If `step.outputs['answers']` holds the predictions, give `GapMonitor(extractor=")
+    assert (
+        "the step returned `step.outputs['answers']` float32 (10, 3), `step.outputs['labels']` int64 (10,)." in advice
+    )
+
+    given = eval(re.search(r"extractor=(\{.*?\})\)`", advice).group(1))
+    fit(tmp_path / "with", [GapMonitor(dirpath=tmp_path / "with", extractor=given)], LossOnlyInTraining())
+    last = read_history(tmp_path / "with" / "history.jsonl").epochs[-1].stages
+    assert (last["val"].correct.n, last["train"].correct.n) == (31, 60)
+
+
+def test_what_is_no_tensor_is_named():
+    with pytest.raises(TypeError, match="preds is of type list: expected a tensor or a NumPy array"):
+        as_pair(([1, 2], torch.tensor([1, 2])))

@@ -14,12 +14,15 @@ from lightning_diag.report.sections.causes import sentence
 from lightning_diag.report.sections.status import MEANINGS, statuses
 from lightning_diag.report.view import View, shown, with_interval
 from lightning_diag.rules.independence import independent
+from lightning_diag.rules.reading import fullest_stage
 from lightning_diag.words import EXACT_MATCH
 
 ROWS = 24
 """Rows of a thinned table: what fits on one screen."""
 WHOLE = 36
 """Longest table that is not thinned: leaving out a third gains little."""
+LESS = 0.9
+"""Of the samples of the epoch that counted most: loaders may drop a batch or draw a few samples more or less."""
 TELLING = frozenset(
     {
         "drop",
@@ -82,6 +85,13 @@ def _samples(view: View, rows: list[tuple[str, ...]], columns: tuple[Column, ...
     if view.training_lines and "train acc" in shown:
         notes.append(
             f"{_counted(view, 'train acc')} and train TER are read from a sample: in the last epoch {view.training_lines}"
+        )
+    last, fullest = (view.history.last_stage("train"), fullest_stage(view.history, "train"))
+    sampled = last and fullest and last.complete and last.n < LESS * fullest.n and view.history.context.task != "ctc"
+    if last and fullest and sampled and "train acc" in shown:
+        notes.append(
+            f"{_counted(view, 'train acc')} is read from a sample after the first epoch: in the last one {last.n:,} of "
+            f"{fullest.n:,}"
         )
     count = next(reversed(list(view.probe.values())), None)
     if count is not None and "train acc (eval mode)" in shown:

@@ -51,6 +51,15 @@ class Segmentation(Toy):
         self.log("val_loss", self.training_step(batch, batch_idx))
 
 
+class Answers(Toy):
+    """Validates by answers alone, and names its accuracy in its own way."""
+
+    def validation_step(self, batch, batch_idx):
+        answers = self(batch[0]).argmax(1)
+        self.log("top1/val", (answers == batch[1]).float().mean())
+        return {"answers": answers, "target": batch[1]}
+
+
 class OwnCTC(Toy):
     """Calls the operator itself, where no loss call is seen."""
 
@@ -187,3 +196,31 @@ def test_the_note_of_a_live_failure_is_read_back(tmp_path, monkeypatch):
 
 def broken(*_):
     raise RuntimeError("on purpose")
+
+
+@pytest.mark.parametrize("read", [True, False], ids=["answers read", "nothing read"])
+def test_a_validation_without_a_loss_is_not_told_to_add_a_loader(tmp_path, read):
+    extractor = {"val": (lambda step: (step.outputs["answers"], step.batch[1])) if read else (lambda step: None)}
+    fit(tmp_path, [GapMonitor(extractor=extractor)], module=Answers(), epochs=3)
+    _, why, _ = told(tmp_path)
+    assert why["LD201"] == "validation_step computes no loss that could be read; log val_loss"
+
+
+def test_a_run_that_was_not_validated_is_told_to_add_a_loader(tmp_path):
+    fit(tmp_path, [GapMonitor()], epochs=3, limit_val_batches=0)
+    _, why, _ = told(tmp_path)
+    assert why["LD201"] == "no validation loss was recorded (add a validation loader, or log val_loss)"
+
+
+def test_an_accuracy_of_an_unknown_name_is_not_said_to_be_missing(tmp_path):
+    extractor = {"val": lambda step: (step.outputs["answers"], step.batch[1])}
+    fit(tmp_path, [GapMonitor(extractor=extractor)], module=Answers(), epochs=3)
+    _, why, _ = told(tmp_path)
+    assert why["LD706"] == "none of the logged names (top1/val) is known as a validation accuracy (log it as val_acc)"
+    counted = {"counts": {"val": [(5, 9)] * 3}, "task": "multiclass", "classes": 3}
+    logged = {
+        f"logged/{name}": [0.5] * 3 for name in ("train_loss", "val_loss", "val_f1", "val_auc", "val_top1", "val_map")
+    }
+    assert "(val_f1, val_auc, val_top1 and 1 more)" in reasons(history(logged, **counted))["LD706"]
+    losses = {name: column for name, column in logged.items() if "loss" in name}
+    assert reasons(history(losses, **counted))["LD706"] == "the module logged no validation accuracy to compare with"

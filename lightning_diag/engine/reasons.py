@@ -68,7 +68,8 @@ OF_TRAINING = ("data.train.class_counts", "data.train.label_purity", "model.loss
 
 def reason(need: str, history: RunHistory) -> str:
     """Why ``need`` is not there in a run that was watched."""
-    return failed(need, history) or _of_capture(need, history) or _seen(need, history) or usual(need)
+    said = failed(need, history) or _of_capture(need, history) or _of_validation(need, history) or _seen(need, history)
+    return said or usual(need)
 
 
 def usual(need: str) -> str:
@@ -117,6 +118,15 @@ def _of_loss(need: str, history: RunHistory, facts: CaptureFacts | None) -> str:
         )
         return per_element if binary else "the loss was called without class weights"
     return "a binary cross-entropy normalises nothing over the classes" if binary else "the loss normalises by itself"
+
+
+def _of_validation(need: str, history: RunHistory) -> str:
+    """The reason for no validation loss in a run that has a validation; empty for other needs, and without one."""
+    validated = any(f.stage == "val" and (f.source or f.remedy) for f in history.context.capture)
+    return NO_LOSS if need == "val/loss" and validated else ""
+
+
+NO_LOSS = "validation_step computes no loss that could be read; log val_loss"
 
 
 def _stage(need: str) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from lightning_diag.findings import Evidence, Finding
 from lightning_diag.history import RunHistory
 from lightning_diag.rules.base import NOT_IN_LOGS, CannotTellError, Rule
-from lightning_diag.words import number
+from lightning_diag.words import listed, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class MetricCoversPartOfValidation(Rule):
         """See the class."""
         names = [n for n in history.signals() if n.startswith("logged/") and _is_accuracy(n)]
         if not names:
-            raise CannotTellError(
-                NOT_IN_LOGS if history.foreign else "the module logged no validation accuracy to compare with"
-            )
+            raise CannotTellError(NOT_IN_LOGS if history.foreign else _not_logged(history))
         most = 0
         for name in names:
             both = [(e, v, whole) for e, v in history.series(name).finite if (whole := _recomputed(history, e))]
@@ -126,8 +124,23 @@ _OTHER = frozenset(
 )
 
 
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(name.removeprefix("logged/"))]
+
+
+def _not_logged(history: RunHistory) -> str:
+    """Why there is nothing to compare with: no metric of validation was logged, or none under a name that tells."""
+    logged = [name for name in history.signals() if name.startswith("logged/")]
+    metrics = [
+        n.removeprefix("logged/") for n in logged if (words := {*_words(n)}) & _VALIDATION and "loss" not in words
+    ]
+    if not metrics:
+        return "the module logged no validation accuracy to compare with"
+    return f"none of the logged names ({listed(metrics, 3)}) is known as a validation accuracy (log it as val_acc)"
+
+
 def _is_accuracy(name: str) -> bool:
     """``val_acc``, ``valAccuracy``, ``acc/val``, ``validation/top1_acc`` ...: not top-k, per-class, balanced or best ones."""
-    words = [word.lower() for word in _WORDS.findall(name.removeprefix("logged/"))]
+    words = _words(name)
     numbers = [word for word in words if word.isdigit() and word != "1"]
     return bool(_VALIDATION & set(words) and _ACCURACY & set(words)) and not (_OTHER & set(words) or numbers)

@@ -19,14 +19,20 @@ def best_weights(history: RunHistory) -> str | None:
     if baseline is not None and start_is_best(history):
         where = f" of epoch {baseline.epoch}" if baseline.epoch is not None else ""
         return f"the weights{where} that this fit started from (nothing since was better by {title(monitored[0], history.context.task)})"
-    return f"the weights of epoch {best.epoch}, the best so far by {title(monitored[0], history.context.task)}"
+    by = title(monitored[0], history.context.task)
+    return f"the weights of epoch {best.epoch}, the best so far by {by}{_kept(history)}"
+
+
+def _kept(history: RunHistory) -> str:
+    """The condition of the advice; empty where a path to the best weights is recorded. Nothing else tells what was saved."""
+    return "" if history.context.stop.best_checkpoint else " (if a checkpoint of that epoch was kept)"
 
 
 def go_on(history: RunHistory, epoch: int) -> str:
     """Advice which weights to take after an overfitted run whose loss was lowest in ``epoch``, and when to take those."""
     best, weights = history.best_record(), best_weights(history)
     if best is None or weights is None:
-        return f"go on from the weights of epoch {epoch}, the best so far by validation loss"
+        return f"go on from the weights of epoch {epoch}, the best so far by validation loss{_kept(history)}"
     start, low = history.context.baseline, history.series("val/loss").best("min")
     lowest_is_start = start is not None and start.loss is not None and low is not None and start.loss <= low[1]
     if best.epoch == epoch or (lowest_is_start and start_is_best(history)):

@@ -45,8 +45,8 @@ def test_overfitting_and_the_table_name_one_epoch_and_say_when_the_other():
     assert found is not None
     assert found.title == "Overfitting since epoch 2"
     assert found.actions[0] == (
-        "go on from the weights of epoch 4, the best so far by validation accuracy; where probabilities count more than "
-        "answers, from those of epoch 2, where the loss was lowest"
+        "go on from the weights of epoch 4, the best so far by validation accuracy (if a checkpoint of that epoch was kept); "
+        "where probabilities count more than answers, from those of epoch 2, where the loss was lowest"
     )
     epochs, text = weights_named(run)
     assert epochs == {"4"}
@@ -56,7 +56,16 @@ def test_overfitting_and_the_table_name_one_epoch_and_say_when_the_other():
 def test_the_epoch_of_the_lowest_loss_is_the_best_where_loss_is_the_metric():
     found = diagnose(seeds.overfitting()).finding("LD201")
     assert found is not None
-    assert found.actions[0] == "go on from the weights of epoch 4, the best so far by validation loss"
+    kept = " (if a checkpoint of that epoch was kept)"
+    assert found.actions[0] == f"go on from the weights of epoch 4, the best so far by validation loss{kept}"
+
+
+def test_weights_are_not_said_to_exist_where_no_checkpoint_is_known():
+    for path, condition in ((None, " (if a checkpoint of that epoch was kept)"), ("best.ckpt", "")):
+        found = diagnose(run := overfitted(stop={"best_checkpoint": path})).finding("LD201")
+        assert best_weights(run) == f"the weights of epoch 4, the best so far by validation accuracy{condition}"
+        assert found is not None
+        assert found.actions[0].startswith(f"go on from {best_weights(run)}; where probabilities")
 
 
 def test_the_start_is_named_where_nothing_since_was_better():
@@ -64,7 +73,7 @@ def test_the_start_is_named_where_nothing_since_was_better():
     assert epochs == {"21"}
     assert text.count("Go on from the weights") == 1, "two causes give the same advice once"
     run = overfitted(baseline=Baseline(source="given", epoch=0, correct=Count(k=133, n=200)))
-    assert best_weights(run) == "the weights of epoch 4, the best so far by validation accuracy"
+    assert (best_weights(run) or "").startswith("the weights of epoch 4, the best so far by validation accuracy")
 
 
 def test_the_fall_from_the_best_is_corrected_for_choosing_it():

@@ -109,13 +109,14 @@ class ExitState:
 
     def _worsened(self, exits: Exits, evaluation: Evaluation) -> Exit | None:
         if self.worse >= exits.worse_times:
-            by = f"by {evaluation.worse_by}, " if evaluation.worse_by else ""
-            found = f"{by}paired test, {p(evaluation.worse or 0.0)}, {self.worse} evaluations in a row"
+            test = f"paired test, {p(evaluation.worse or 0.0)}, {self.worse} evaluations in a row"
+            found = f"{evaluation.worse_by or 'validation'} is worse than at the best evaluation ({test})"
         elif self.risen >= exits.rise_times:
-            found = f"by more than {exits.rise:g} times its noise, {self.risen} evaluations in a row"
+            noise = f"by more than {exits.rise:g} times its noise, {self.risen} evaluations in a row"
+            found = f"validation is worse than at its best ({noise})"
         else:
             return None
-        return "worse", f"validation is worse than at its best ({found}) while the training loss fell further"
+        return "worse", f"{found} while the training loss fell further"
 
 
 def _lost(track: Track) -> bool:

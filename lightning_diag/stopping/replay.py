@@ -156,7 +156,7 @@ def compared(evaluation: Evaluation, record: EpochRecord, best_index: float) -> 
     return replace(evaluation, worse=worsening_p(paired), worse_by=LOSSES if _by_loss(paired) else ANSWERS)
 
 
-LOSSES, ANSWERS = "the loss of each sample", "the answer to each sample"
+LOSSES, ANSWERS = "the loss per sample", "the answer to each sample"
 
 
 def _by_loss(paired: Paired) -> bool:

@@ -23,7 +23,7 @@ class Evaluation:
             lower-is-better.
         lr: learning rate of the first parameter group, where known.
         worse: p-value of a paired one-sided test that the samples fare worse now than at the best evaluation.
-        worse_by: what that test compared, as words ("the loss of each sample").
+        worse_by: what that test compared, as words ("the loss per sample").
         hold: a reason not to stop now that only the caller knows ("CTC still emits blanks only").
     """
 

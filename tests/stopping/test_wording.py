@@ -42,7 +42,7 @@ def test_no_fact_claims_that_the_last_value_lies_below_the_best():
 
 
 @pytest.mark.parametrize(
-    ("losses", "by"), [((0.2, 0.01), "the loss of each sample"), ((None, None), "the answer to each sample")]
+    ("losses", "by"), [((0.2, 0.01), "the loss per sample"), ((None, None), "the answer to each sample")]
 )
 def test_a_proven_worsening_names_what_was_compared_and_is_said_once(losses, by):
     paired = Paired(
@@ -59,7 +59,7 @@ def test_a_proven_worsening_names_what_was_compared_and_is_said_once(losses, by)
         decision = joint.update(both)
     assert decision.stop
     assert decision.reason.startswith(
-        "Validation accuracy and validation loss: validation is worse than at its best (by " + by
+        f"Validation accuracy and validation loss: {by} is worse than at the best evaluation (paired test, p"
     )
     assert decision.reason.count("p < 1e-6") + decision.reason.count("p = ") == 1
     assert "3 evaluations in a row" in decision.reason
@@ -76,7 +76,7 @@ def test_replay_says_what_was_compared():
         for i, v in enumerate([1.0, 0.5, 0.8, 0.9, 1.0])
     ]
     seen = replay(RunHistory(epochs=tuple(rows)))
-    assert "by the answer to each sample" in seen.decisions[-1].reason
+    assert "the answer to each sample is worse than at the best evaluation (paired test" in seen.decisions[-1].reason
 
 
 LOSSES = [2.0 * 0.9**i for i in range(20)]

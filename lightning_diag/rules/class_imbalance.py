@@ -42,9 +42,8 @@ class ClassImbalance(Rule):
             raise CannotTellError("the rare or the frequent classes have no validation samples")
         p_value = statistics.fisher(rare, frequent) if independent(history) else None
         harm = (p_value is None or p_value < self.alpha) and frequent.rate - rare.rate > self.drop
-        known = (
-            f"classes have {min(sizes):,} to {max(sizes):,} training samples ({number(max(sizes) / min(sizes))} : 1)"
-        )
+        ratio = f"({number(max(sizes) / min(sizes))} : 1)"
+        known = f"classes have {min(sizes):,} to {max(sizes):,} training {_unit(history)} {ratio}"
         text = f"recall of the rare classes {of(rare)}, of the others {of(frequent)}{f' ({p(p_value)})' if p_value is not None else ''}"
         return self.finding(
             severity="error" if harm else "info",
@@ -80,8 +79,13 @@ class ClassImbalance(Rule):
         if not sizes:
             return ""
         if min(sizes) == max(sizes):
-            return f"{min(sizes):,} samples in each class"
-        return f"{min(sizes):,} to {max(sizes):,} samples per class, {number(round(max(sizes) / min(sizes), 1))} : 1"
+            return f"{min(sizes):,} {_unit(history)} in each class"
+        return f"{min(sizes):,} to {max(sizes):,} {_unit(history)} per class, {number(round(max(sizes) / min(sizes), 1))} : 1"
+
+
+def _unit(history: RunHistory) -> str:
+    """What the classes of training are counted in."""
+    return "samples" if independent(history) else "positions"
 
 
 def _pooled(history: RunHistory, limit: float) -> tuple[Count, Count]:

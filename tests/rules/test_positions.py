@@ -134,3 +134,15 @@ def test_a_sample_with_many_positions_shows_many_classes(size, positions, words,
         train={"size": size},
     )
     assert (diagnose(made, rules=[TrainingSetTooSmall()]).finding("LD602") is not None) is found
+
+
+@pytest.mark.parametrize(("task", "unit"), [("dense", "positions"), ("multiclass", "samples")])
+def test_classes_of_a_dense_task_are_counted_in_positions(task, unit) -> None:
+    rows = {"val": [(1000, 1000, 900), (1000, 1000, 900)]}
+    facts = {"task": task, "classes": 2, "val": {"size": 20 if task == "dense" else 2000}}
+    for sizes, said in (((971, 1209), f"971 to 1,209 {unit} per class, 1.2 : 1"), ((5, 5), f"5 {unit} in each class")):
+        clear = diagnose(history(rows=rows, train={"class_counts": sizes}, **facts)).clear
+        assert [c.text for c in clear if c.code == "LD303"] == [said]
+    found = diagnose(history(rows=rows, train={"class_counts": (100, 1000)}, **facts)).finding("LD303")
+    assert found is not None
+    assert f"100 to 1,000 training {unit} (10 : 1)" in found.summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -224,3 +225,14 @@ def test_an_accuracy_of_an_unknown_name_is_not_said_to_be_missing(tmp_path):
     assert "(val_f1, val_auc, val_top1 and 1 more)" in reasons(history(logged, **counted))["LD706"]
     losses = {name: column for name, column in logged.items() if "loss" in name}
     assert reasons(history(losses, **counted))["LD706"] == "the module logged no validation accuracy to compare with"
+
+
+def test_labels_without_scores_are_the_reason_for_no_matrix(tmp_path):
+    extractor = {"val": lambda step: (step.outputs["answers"], step.batch[1])}
+    fit(tmp_path, [GapMonitor(extractor=extractor)], module=Answers(), epochs=3)
+    run, why, _ = told(tmp_path)
+    assert run.context.classes == 3
+    few = "no confusion matrix was recorded (labels without scores were read: the number of classes is not known from them)"
+    assert why["LD608"] == few
+    many = replace(run, context=replace(run.context, classes=100))
+    assert reasons(many)["LD608"] == "no confusion matrix was recorded (they are kept up to 64 classes)"

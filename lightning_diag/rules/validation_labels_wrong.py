@@ -13,7 +13,7 @@ from lightning_diag.rules.chance import chance
 from lightning_diag.rules.consequences import VALIDATION_BEHIND
 from lightning_diag.rules.first_look import first_sight
 from lightning_diag.rules.gaps import gap
-from lightning_diag.rules.reading import ALPHA, best_count, could_be_good, last_rows, learned, train_rate
+from lightning_diag.rules.reading import ALPHA, best_count, classes, could_be_good, last_rows, learned, train_rate
 from lightning_diag.rules.splits import looks_different
 from lightning_diag.words import listed, of, percent
 
@@ -57,7 +57,7 @@ class ValidationLabelsWrong(Rule):
         matrix = next((tuple(r.matrix) for _, r in reversed(history.stage("val")) if r.matrix), ())
         found = (self._mapped(history, matrix) if matrix else None) or self._unrelated(history)
         if found is None and not matrix:
-            raise CannotTellError(NOT_IN_LOGS if history.foreign else NO_MATRIX)
+            raise CannotTellError(NOT_IN_LOGS if history.foreign else _no_matrix(history))
         return found
 
     def _mapped(self, history: RunHistory, matrix: tuple[tuple[int, ...], ...]) -> Finding | None:
@@ -153,4 +153,14 @@ def _assignment(matrix: tuple[tuple[int, ...], ...]) -> list[int]:
     return [int(j) for j in linear_sum_assignment([list(row) for row in matrix], maximize=True)[1]]
 
 
-NO_MATRIX = "no confusion matrix was recorded (they are kept up to 64 classes, of tasks with one label per sample)"
+MATRIX_CLASSES = 64
+"""Up to so many classes a record carries the confusion matrix."""
+
+
+def _no_matrix(history: RunHistory) -> str:
+    """Why there is none: too many classes, or, where they are few, answers that do not say how many there are."""
+    read = any(facts.stage == "val" and facts.source for facts in history.context.capture)
+    few = (classes(history) or MATRIX_CLASSES + 1) <= MATRIX_CLASSES
+    if read and few:
+        return "no confusion matrix was recorded (labels without scores were read: the number of classes is not known from them)"
+    return f"no confusion matrix was recorded (they are kept up to {MATRIX_CLASSES} classes)"

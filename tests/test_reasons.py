@@ -204,7 +204,7 @@ def test_a_validation_without_a_loss_is_not_told_to_add_a_loader(tmp_path, read)
     extractor = {"val": (lambda step: (step.outputs["answers"], step.batch[1])) if read else (lambda step: None)}
     fit(tmp_path, [GapMonitor(extractor=extractor)], module=Answers(), epochs=3)
     _, why, _ = told(tmp_path)
-    assert why["LD201"] == "validation_step computes no loss that could be read; log val_loss"
+    assert why["LD201"] == "no loss that could be read is computed in validation_step (log val_loss)"
 
 
 def test_a_run_that_was_not_validated_is_told_to_add_a_loader(tmp_path):

@@ -126,7 +126,7 @@ def _of_validation(need: str, history: RunHistory) -> str:
     return NO_LOSS if need == "val/loss" and validated else ""
 
 
-NO_LOSS = "validation_step computes no loss that could be read; log val_loss"
+NO_LOSS = "no loss that could be read is computed in validation_step (log val_loss)"
 
 
 def _stage(need: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_diag.engine import diagnose
 from lightning_diag.findings import Diagnosis
-from lightning_diag.history import ClassRow
+from lightning_diag.history import ClassRow, Confusion
 from lightning_diag.report import render_markdown
 from lightning_diag.report.sections.trivial import labels, overlap
 from lightning_diag.report.view import View
@@ -76,3 +76,13 @@ def test_recall_and_precision_name_the_set_that_they_are_of(stage):
     text = render_markdown(run, diagnose(run))
     named = "validation recall | precision" if stage == "val" else "training recall | training precision"
     assert f"| class | {named} |" in text
+
+
+@pytest.mark.parametrize(("stage", "times"), [("train", "times in training"), ("val", "times")])
+def test_confused_pairs_name_the_set_that_they_are_of(stage, times):
+    run = history(rows={stage: [(7, 8, 6), (3, 2, 1)]}, task="multiclass", classes=2)
+    pairs = (Confusion(target=1, predicted=0, count=2), Confusion(target=0, predicted=1, count=1))
+    last = run.epochs[-1]
+    stages = {stage: replace(last.stages[stage], confusions=pairs)}
+    run = replace(run, epochs=(replace(last, stages=stages),))
+    assert f"| class | taken for | {times} |" in render_markdown(run, diagnose(run))

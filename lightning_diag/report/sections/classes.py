@@ -198,10 +198,11 @@ def confused_pairs(view: View) -> tuple[Block, ...]:
         )
         for c in pairs[:PAIRS]
     ]
+    times = "times" if view.history.last_stage("val") is not None else "times in training"
     columns = (
         Column("class"),
         Column("taken for"),
-        Column("times", numeric=True),
+        Column(times, numeric=True),
         Column("the other way", numeric=True),
     )
     note = f"{PAIRS} of {len(pairs):,} pairs." if len(pairs) > PAIRS else ""

@@ -269,6 +269,19 @@ def noise(values: Sequence[float]) -> float:
     return MAD_TO_SIGMA * median(abs(s - centre) for s in steps) / math.sqrt(2)
 
 
+def noise_about_curve(values: Sequence[float]) -> float:
+    """Standard deviation of the noise on a series that bends, as a loss does that levels off, from its second differences.
+
+    ``1.4826 * median(|second differences|) / sqrt(6)``: the change of a smooth slope is small where the change of the
+    values is not, so that a steady fall that slows down is no noise, as it is to :func:`noise`. 0 for fewer than three
+    values.
+    """
+    if len(values) < 3:
+        return 0.0
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    return MAD_TO_SIGMA * median(abs(b - a) for a, b in itertools.pairwise(steps)) / math.sqrt(6)
+
+
 def trend(values: Sequence[float], x: Sequence[float] | None = None) -> Trend:
     """Theil-Sen slope and Mann-Kendall p-value; (0, 1) for fewer than three values.
 

@@ -106,6 +106,16 @@ def test_noise_ignores_the_slope_and_one_jump() -> None:
     assert s.noise([1.0, 2.0]) == 0.0
 
 
+def test_a_smooth_fall_that_slows_down_is_no_noise_about_its_curve() -> None:
+    smooth = [0.25 + 0.4 * 0.85**i for i in range(15)]
+    assert s.noise(smooth) > 0.01
+    assert s.noise_about_curve(smooth) < 0.003
+    rng = np.random.default_rng(3)
+    noisy = 2 * np.exp(-np.arange(200) / 60) + rng.normal(0, 0.1, 200)
+    assert s.noise_about_curve(list(noisy)) == pytest.approx(0.1, rel=0.25)
+    assert s.noise_about_curve([1.0, 2.0]) == 0.0
+
+
 def test_trend_direction_and_level() -> None:
     falling = s.trend([5.0, 4.1, 3.3, 2.0, 1.2, 0.1])
     assert falling.slope == pytest.approx(-0.98, abs=0.1)

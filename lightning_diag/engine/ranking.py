@@ -15,6 +15,8 @@ infos that a run can have stays below one unlikely warning.
 """
 OUTCOMES = frozenset({"LD208"})
 """What a run came out with against what was asked of it: never a cause, however sure it is."""
+UNFINISHED = frozenset({"LD205"})
+"""A run that has not come to its end: to let it is tried before anything is changed, so that it leads what is worth knowing."""
 EXPLAINS_FROM = 0.5
 """A cause takes over its symptoms only when it is more likely true than not."""
 
@@ -94,7 +96,10 @@ def _outweighed(findings: list[Finding]) -> list[Finding]:
 
 
 def _in_order(findings: list[Finding]) -> list[Finding]:
-    """Causes by benefit, each followed by its symptoms (and theirs); a missed target, which is no cause, after them."""
+    """Causes by benefit, each followed by its symptoms (and theirs); a missed target, which is no cause, after them.
+
+    Of what is only worth knowing, that the run was not at its end comes first.
+    """
     children: dict[str | None, list[Finding]] = {}
     for finding in findings:
         children.setdefault(finding.explained_by, []).append(finding)
@@ -102,10 +107,13 @@ def _in_order(findings: list[Finding]) -> list[Finding]:
     def total(finding: Finding) -> float:
         return benefit(finding) + sum(total(child) for child in children.get(finding.code, []))
 
+    def place(finding: Finding) -> tuple[bool, bool, bool, float, str]:
+        info, code = finding.severity == "info", finding.code
+        leads = info and finding.explained_by is None and code in UNFINISHED
+        return info, code in OUTCOMES, not leads, -total(finding), code
+
     def walk(parent: str | None) -> list[Finding]:
-        ordered = sorted(
-            children.get(parent, []), key=lambda f: (f.severity == "info", f.code in OUTCOMES, -total(f), f.code)
-        )
+        ordered = sorted(children.get(parent, []), key=place)
         return [f for child in ordered for f in (child, *walk(child.code))]
 
     return walk(None)

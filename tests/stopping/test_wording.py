@@ -100,6 +100,16 @@ def test_still_improving_and_the_stop_reach_one_conclusion(correct, end):
     assert end in text
 
 
+def test_the_conclusion_names_accuracy_where_it_was_accuracy_that_rose():
+    correct = [100 + 8 * i for i in range(20)]
+    flat = [2.0, 1.5, *[1.0, 1.01] * 9]
+    run = history({"val/loss": flat}, counts={"train": [(k, 400) for k in correct], "val": [(k, 400) for k in correct]})
+    stop = StopFacts(status="finished", would_stop_epoch=12, would_stop_reason="stalled", saved_epochs=7)
+    run = replace(run, context=replace(run.context, stop=stop))
+    text = render_markdown(run, diagnose(run))
+    assert "LD205 says train longer, because validation accuracy was still rising at the end." in text
+
+
 def test_nothing_is_weighed_where_nothing_contradicts_the_stop():
     run = history({"train/loss": [1.0, 0.5, 0.4, 0.4, 0.4], "val/loss": [1.0, 0.5, 0.45, 0.46, 0.45]})
     stop = StopFacts(status="finished", would_stop_epoch=3, would_stop_reason="stalled", saved_epochs=1)

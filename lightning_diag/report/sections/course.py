@@ -190,9 +190,11 @@ def _longer_or_not(view: View) -> str:
     elif max(known.values()) >= WORTH:
         end = f"for {view.title(view.metric[0])} stop here; train longer only where probabilities count"
     else:
-        end = "stop here, the fall that was left is small"
+        end = "stop here, what was left to gain is small"
+    rose = found.evidence[0].signal == "val/acc"
+    what = f"{view.title('val/acc')} was still rising" if rose else "the validation loss was still falling"
     return sentence(
-        f"{found.code} says train longer, because the validation loss was still falling at the end. What the epochs after "
+        f"{found.code} says train longer, because {what} at the end. What the epochs after "
         f"{epoch} brought decides: {brought}; {end}"
     )
 

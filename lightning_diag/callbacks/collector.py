@@ -199,22 +199,6 @@ class StageCollector:
             return self.ctc.samples()
         return self.memory.surest_mistakes() if self.memory is not None else ()
 
-    @property
-    def share_read(self) -> str | None:
-        """A sentence on how many positions or batches were read; None when all were."""
-        metrics = self.metrics
-        if metrics.stride > 1:
-            return (
-                f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a "
-                f"batch has more than {TRAIN_SCORES:,} scores. Validation counts all."
-            )
-        if self.one_in > 1 and self.ctc is None:
-            return (
-                f"After the first epoch not all training batches are read for the accuracy, but evenly spaced ones, one in "
-                f"{self.one_in} at least; the training loss is that of all. Validation counts all."
-            )
-        return None
-
     def ctc_facts(self) -> CTCFacts | None:
         """What the CTC calls had in common."""
         return None if self.ctc is None else self.ctc.facts()

@@ -12,6 +12,7 @@ from lightning_diag.capture import StepCapture
 from lightning_diag.engine.verdict import not_found
 from lightning_diag.history import CaptureFacts, CTCFacts, Outcomes
 from lightning_diag.metrics.groups import MAX_GROUPS
+from lightning_diag.metrics.rows import TRAIN_SCORES
 
 Collectors = Mapping[str, StageCollector]
 
@@ -84,6 +85,22 @@ def _ctc_facts(collectors: Collectors, *, final: bool) -> CTCFacts | None:
     from lightning_diag.metrics.ctc import merge_facts
 
     return merge_facts(found.get("train"), found.get("val"))
+
+
+def share_read(train: StageCollector) -> str | None:
+    """A sentence on how many positions or batches of training were read; None when all were."""
+    metrics = train.metrics
+    if metrics.stride > 1:
+        return (
+            f"Training accuracy rests on one position in {metrics.stride * metrics.read_every}, evenly spaced, because a "
+            f"batch has more than {TRAIN_SCORES:,} scores. Validation counts all."
+        )
+    if train.one_in > 1 and train.ctc is None:
+        return (
+            f"After the first epoch not all training batches are read for the accuracy, but evenly spaced ones, one in "
+            f"{train.one_in} at least; the training loss is that of all. Validation counts all."
+        )
+    return None
 
 
 def _names(run: Run, classes: int | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from lightning_diag.callbacks.carried import stage_state, take_up_stage
 from lightning_diag.callbacks.collector import StageCollector
 from lightning_diag.callbacks.loaders import first_loader, loaders, padding, places
-from lightning_diag.callbacks.parts.stage_facts import record_facts, tell_faults
+from lightning_diag.callbacks.parts.stage_facts import record_facts, share_read, tell_faults
 from lightning_diag.callbacks.ranks import allows_empty_loaders, reductions
 from lightning_diag.callbacks.run import Part, Run
 from lightning_diag.callbacks.short_way import ShortWay, returned_loss
@@ -144,8 +144,8 @@ class StagePart(Part):
             place = places(first_loader(run.trainer.val_dataloaders))
             run.recorder.update(samples=tuple(replace(s, index=place(s.index)) for s in val.samples()))
         train = self.collectors.get("train")
-        if train is not None and train.share_read:
-            run.recorder.note(train.share_read)
+        if train is not None and (note := share_read(train)):
+            run.recorder.note(note)
 
     def state_dict(self, run: Run) -> dict[str, Any]:
         """Counts of the open interval and the best evaluation; with several processes each knows only its share."""

@@ -50,7 +50,11 @@ def broken_loss(history: RunHistory, tolerated: int) -> BrokenLoss | None:
     bad = {epoch for rows in broken.values() for epoch, _ in rows}
     sound = max((e for name in LABELS for e in history.series(name).finite.epochs if e not in bad), default=-1)
     last = {name: [row for row in rows if row[0] > sound] for name, rows in broken.items()}
-    first = min(rows[0][0] for rows in last.values() if rows)
+    first = min((rows[0][0] for rows in last.values() if rows), default=None)
+    if (
+        first is None
+    ):  # all that is finite came later, beside steps that are tolerated, or in a record with an epoch twice
+        return found
     signal = next(name for name in DATED if name in last and last[name] and last[name][0][0] == first)
     return _judged(history, signal, last[signal], lost=True)
 
@@ -111,6 +115,8 @@ def _told(signal: str, rows: list[tuple[int, float]]) -> tuple[int, str]:
 def _lived(history: RunHistory, signal: str, epochs: list[int]) -> str:
     """What shows that the weights were finite afterwards; weights that are NaN give no finite loss again."""
     training, validation = history.series("train/loss").finite.epochs, history.series("val/loss").finite.epochs
+    if validation and validation[-1] > epochs[-1] and signal == "val/loss":
+        return f"the validation loss of epoch {validation[-1]} is finite"
     if signal == "val/loss":
         return f"training losses are finite up to epoch {training[-1]}" if training and training[-1] > epochs[0] else ""
     last = max((e for e, v in history.series("loss/nonfinite_steps") if v), default=epochs[-1])

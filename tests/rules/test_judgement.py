@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from lightning_diag.engine import diagnose
-from lightning_diag.history import Baseline, Count, PretrainFacts
+from lightning_diag.history import Baseline, Count, EpochRecord, PretrainFacts, RunHistory
 from lightning_diag.rules import reading
+from lightning_diag.rules.broken_losses import broken_loss, diverged_from
 from lightning_diag.rules.metric_covers_part_of_validation import MetricCoversPartOfValidation
 from tests.build import history
 
@@ -307,3 +310,17 @@ def test_a_stop_by_the_verifier_is_for_the_weights_and_another_one_is_not():
     for stopper, begin in (("PretrainLoadVerifier", "The run was stopped for it"), ("EarlyStopping", "The run trains")):
         run = history({"val/loss": [1.0]}, pretrain=facts, stop={"status": "stopped", "stopper": stopper})
         assert diagnose(run).finding("LD501").why.startswith(begin)
+
+
+def test_a_validation_loss_that_came_back_is_no_divergence_without_a_training_loss():
+    rows = [{"val/loss": math.nan}, {"val/loss": 1.0}, {}]
+    run = RunHistory(epochs=tuple(EpochRecord(epoch=i, step=i, values=values) for i, values in enumerate(rows)))
+    found = broken_loss(run, 0)
+    assert (found.fate, found.proof) == ("validation", "the validation loss of epoch 1 is finite")
+    assert diverged_from(run) is None
+
+
+def test_steps_that_are_tolerated_date_no_divergence():
+    rows = [{"train/loss": math.nan}, {"train/loss": 1.0, "loss/nonfinite_steps": 1.0}]
+    run = RunHistory(epochs=tuple(EpochRecord(epoch=i, step=i, values=values) for i, values in enumerate(rows)))
+    assert broken_loss(run, 2).epoch == 0

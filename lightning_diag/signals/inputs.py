@@ -74,9 +74,8 @@ def fingerprints(sampled: Tensor, weights: Tensor) -> Tensor:
         weights: (features,) int32, see :func:`hash_weights`.
     """
     bits = sampled.float().contiguous().view(torch.int32) if sampled.is_floating_point() else _fold(sampled)
-    mixed = (
-        (bits >> 15).bitwise_xor_(bits).mul_(weights)
-    )  # in place: new memory for each operation costs more than it does
+    # in place: new memory for each operation costs more than the operation
+    mixed = (bits >> 15).bitwise_xor_(bits).mul_(weights)
     return mixed.bitwise_xor_(mixed >> 13).sum(1, dtype=torch.int64)
 
 

@@ -21,7 +21,8 @@ BATCHES, LATER_BATCHES = 1_024, 32
 """Batches whose labels are looked at in the first epoch and in later ones."""
 
 WAITING_STEPS, WAITING_FEATURES, MOST_SHAPES = 32, 2**16, 4
-"""Batches, and features in all (256 KiB in float32: what is in the cache is hashed three times as fast), that are looked at together; shapes of batches for which memory is made."""
+"""Batches, and features in all, that are looked at together (256 KiB in float32: what is in the cache is hashed three times as
+fast); shapes of batches for which memory is made."""
 
 Floats = npt.NDArray[np.float32]
 Longs = npt.NDArray[np.int64]
@@ -116,7 +117,7 @@ class SplitWatch:
         if self._waiting is None or not self._waiting.takes(*tensors):
             self._settle()
         if self._waiting is None or not self._waiting.takes(*tensors):  # of another shape
-            steps = min(WAITING_STEPS, WAITING_FEATURES // tensors[0].numel())
+            steps = min(WAITING_STEPS, WAITING_FEATURES // max(1, tensors[0].numel()))
             if steps < 2 or self._shapes == MOST_SHAPES:
                 self.look(*tensors)
                 return
@@ -144,10 +145,10 @@ class SplitWatch:
             return
         self._prints.append(marks)
         if not self.integer or sampled.dtype is torch.uint8:
-            found = (
-                (sampled * 0).sum(1) != 0
-            ).sum()  # NaN and infinities times zero are NaN; six times as fast as isfinite
-            self._nonfinite = found if self._nonfinite is None else self._nonfinite.add_(found)
+            # NaN and infinities times zero are NaN; six times as fast as isfinite
+            found = ((sampled * 0).sum(1) != 0).sum()
+            # not in place: some batches of validation are looked at in inference mode, the last ones behind it
+            self._nonfinite = found if self._nonfinite is None else self._nonfinite + found
             self._keep(sampled, labels)
         self._looked_at += len(sampled)
 

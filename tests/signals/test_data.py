@@ -284,3 +284,22 @@ def test_batches_that_wait_give_the_same_facts_as_single_ones(monkeypatch, size,
     singly = feed((x, y), val, epochs=2, size=size)
     assert together == singly
     assert together[0].overlap.k == together[0].overlap.n
+
+
+def test_batches_of_inference_mode_may_be_looked_at_behind_it():
+    watch = split_module.SplitWatch()
+    watch.start()
+    x, y = pair(403)
+    x[400, 0] = torch.inf
+    with torch.inference_mode():
+        for bx, by in zip((x + 0).split(10), y.split(10), strict=True):
+            watch.batch((bx, by), by)
+    assert (len(watch.rows()), watch.nonfinite(), len(watch.prints())) == (403, 1, 403)
+
+
+def test_samples_without_features_do_no_harm():
+    watch = split_module.SplitWatch()
+    watch.start()
+    for _ in range(3):
+        watch.batch((torch.zeros(4, 2, 0), torch.arange(4)), torch.arange(4))
+    assert len(watch.prints()) == 12
